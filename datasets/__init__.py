@@ -1,0 +1,1 @@
+"""Readers of event-based data sets, and one that needs no download."""

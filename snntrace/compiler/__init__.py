@@ -1,0 +1,1 @@
+"""From a model to its step program, hidden groups, relations and report."""

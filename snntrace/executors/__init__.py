@@ -1,0 +1,1 @@
+"""The orders in which the gradient sum is evaluated."""

@@ -1,0 +1,1 @@
+"""The training job: data, loop, files and pictures of a run."""
