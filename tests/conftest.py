@@ -1,0 +1,42 @@
+"""What every test may rely on: the backend, Hypothesis's profile and the shared data folder."""
+
+import os
+from pathlib import Path
+
+# Before anything imports jax or matplotlib: neither a GPU nor a display may change a result.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("SNNTRACE_SHARED", ROOT.parent / "shared")).resolve()
+
+# Compiling takes longer than Hypothesis's default deadline; a fixed seed keeps a red run repeatable.
+hypothesis.settings.register_profile("snntrace", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.load_profile("snntrace")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked `shared` where the folder is absent, and say which folder was looked for."""
+    if SHARED.is_dir():
+        return
+    skip = pytest.mark.skip(reason=f"no shared data at {SHARED} (set SNNTRACE_SHARED)")
+    for item in items:
+        if "shared" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The shared data folder; a test that asks for it is skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared data at {SHARED} (set SNNTRACE_SHARED)")
+    return SHARED
