@@ -1,0 +1,11 @@
+"""Spiking neurons by the names that a command line takes."""
+
+from snntrace.neurons.alif import ALIF
+from snntrace.neurons.current_lif import CurrentLIF
+from snntrace.neurons.lif import LIF
+
+NEURONS: dict[str, type[LIF] | type[ALIF] | type[CurrentLIF]] = {
+    "lif": LIF,
+    "alif": ALIF,
+    "cuba": CurrentLIF,
+}
