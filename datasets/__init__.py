@@ -1,1 +1,15 @@
-"""Readers of event-based data sets, and one that needs no download."""
+"""Spiking data sets: readers, binning, splits and batches."""
+
+from snntrace.datasets.binning import Binned as Binned
+from snntrace.datasets.binning import bin_batch as bin_batch
+from snntrace.datasets.binning import bin_events as bin_events
+from snntrace.datasets.catalogue import open_dataset as open_dataset
+from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
+from snntrace.datasets.loader import Batch as Batch
+from snntrace.datasets.loader import Batches as Batches
+from snntrace.datasets.loader import batches as batches
+from snntrace.datasets.protocol import SpikeDataset as SpikeDataset
+from snntrace.datasets.shd import SpikeFile as SpikeFile
+from snntrace.datasets.split import by_group as by_group
+from snntrace.datasets.split import hold_out as hold_out
+from snntrace.datasets.unpack import unpacked as unpacked

@@ -1,0 +1,369 @@
+"""From lists of events to dense arrays of axes (time, batch, unit)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import brainunit as u
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+BORDER = 1e-9
+
+
+class Binned(NamedTuple):
+    """Recordings as one dense array, with what tells the data from the padding.
+
+    Attributes
+    ----------
+    x : float32 array of shape (time, batch, channel)
+        Number of events in each bin (or 0 and 1).
+    lengths : int64 array of shape (batch,)
+        Number of steps up to and including the last event, at least 1 and at most ``time``.
+    mask : bool array of shape (time, batch)
+        True for the steps before ``lengths``.
+    """
+
+    x: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+
+
+def in_seconds(dt: Any, who: str) -> float:
+    """Return a step width in s.
+
+    Parameters
+    ----------
+    dt : scalar quantity of time, such as ``4 * u.ms``
+        The step.
+    who : str
+        Name of the caller, for the message.
+
+    Returns
+    -------
+    float
+        The step in s, in double precision.
+
+    Raises
+    ------
+    TypeError
+        If `dt` has no unit, or one that is not a time.
+    ValueError
+        If `dt` is not one positive finite number.
+    """
+    if not isinstance(dt, u.Quantity) or dt.unit.dim != u.second.dim:
+        raise TypeError(
+            f"{who}: dt must be a time with a unit, got dt={dt!r}. Write for example dt=4 * u.ms."
+        )
+    if (
+        np.size(dt.mantissa) != 1
+        or not np.all(np.isfinite(dt.mantissa))
+        or not np.all(np.asarray(dt.mantissa) > 0)
+    ):
+        raise ValueError(
+            f"{who}: dt must be one positive finite time, got dt={dt!r}. Write for example dt=4 * u.ms."
+        )
+    # Not `dt.to_decimal`: the product is wanted in double precision whatever the mantissa's type is.
+    return float(dt.mantissa) * float(dt.unit.magnitude)
+
+
+def step_of(times: NDArray[np.float64], dt: float) -> NDArray[np.int64]:
+    r"""Return the bin of each time.
+
+    .. math:: k = \lfloor t / \Delta t + 10^{-9} \rfloor
+
+    so that bin ``k`` holds ``k dt <= t < (k + 1) dt`` and an event on a border belongs to the later bin. The
+    small term keeps that true where the quotient of two exact multiples falls just short of an integer (``0.3
+    / 0.1``).
+
+    Parameters
+    ----------
+    times : float64 array, in s
+        Event times.
+    dt : float, in s
+        Bin width.
+
+    Returns
+    -------
+    int64 array of the shape of `times`
+        Bin numbers.
+    """
+    steps: NDArray[np.int64] = np.floor(times / dt + BORDER).astype(np.int64)
+    return steps
+
+
+def n_channels(n_units: int, pool: int, who: str) -> int:
+    """Return the number of channels left when `pool` neighbouring units share one.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    pool : int
+        Units a channel.
+    who : str
+        Name of the caller, for the message.
+
+    Returns
+    -------
+    int
+        ``n_units / pool``.
+
+    Raises
+    ------
+    ValueError
+        If `pool` does not divide `n_units`.
+    """
+    if pool < 1 or n_units % pool:
+        divisors = [k for k in range(1, min(n_units, 100) + 1) if n_units % k == 0]
+        raise ValueError(
+            f"{who}: pool must divide the number of units, got pool={pool} for {n_units} units. "
+            f"Choose one of {divisors}."
+        )
+    return n_units // pool
+
+
+def checked_n_steps(n_steps: int | None, who: str) -> int | None:
+    """Return `n_steps` when it is None or at least 1.
+
+    Parameters
+    ----------
+    n_steps : int or None
+        Number of steps.
+    who : str
+        Name of the caller, for the message.
+
+    Returns
+    -------
+    int or None
+        `n_steps`.
+
+    Raises
+    ------
+    ValueError
+        If `n_steps` is less than 1.
+    """
+    if n_steps is not None and n_steps < 1:
+        raise ValueError(
+            f"{who}: n_steps must be at least 1, got n_steps={n_steps}. Leave it out to keep all events."
+        )
+    return n_steps
+
+
+def place_events(
+    times: ArrayLike, units: ArrayLike, *, n_units: int, dt: float, pool: int, who: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the step and the channel of each event.
+
+    Parameters
+    ----------
+    times : array of shape (n_events,), in s
+        Event times.
+    units : int array of shape (n_events,)
+        Event units.
+    n_units : int
+        Number of units.
+    dt : float, in s
+        Bin width.
+    pool : int
+        Neighbouring units a channel.
+    who : str
+        Name of the caller, for the messages.
+
+    Returns
+    -------
+    steps, channels : int64 arrays of shape (n_events,)
+        Where each event goes.
+
+    Raises
+    ------
+    TypeError
+        If the units are not integers.
+    ValueError
+        If the two lists do not match, or hold a time or a unit that cannot be.
+    """
+    when = np.asarray(times).astype(np.float64)
+    where = np.asarray(units)
+    if where.size and where.dtype.kind not in "iu":
+        raise TypeError(
+            f"{who}: units must be integers, got dtype={where.dtype}. Convert them with .astype(int)."
+        )
+    where = where.astype(np.int64)
+    if when.ndim != 1 or when.shape != where.shape:
+        raise ValueError(
+            f"{who}: times and units must be two lists of one length, got times.shape={when.shape} and "
+            f"units.shape={where.shape}. Give one unit for each time."
+        )
+    if when.size == 0:
+        return np.zeros(0, np.int64), where
+    if not np.isfinite(when).all() or when.min() < 0:
+        wrong = when[~np.isfinite(when) | (when < 0)][0]
+        raise ValueError(
+            f"{who}: times must be finite and not negative, got time={wrong}. "
+            f"Convert half-precision times to float64 before computing with them."
+        )
+    if where.min() < 0 or where.max() >= n_units:
+        wrong = where.min() if where.min() < 0 else where.max()
+        raise ValueError(f"{who}: units must be in 0 .. {n_units - 1}, got unit={wrong}. Correct n_units.")
+    return step_of(when, dt), where // pool
+
+
+def scatter(
+    placed: Sequence[tuple[NDArray[Any], NDArray[Any]]], *, n_steps: int | None, channels: int, binary: bool
+) -> Binned:
+    """Count placed events into one dense array.
+
+    Parameters
+    ----------
+    placed : sequence of (steps, channels)
+        One pair of int arrays a recording, as `place_events` returns them.
+    n_steps : int or None
+        Number of steps; later events are dropped. None: as many as the longest recording needs.
+    channels : int
+        Number of channels.
+    binary : bool
+        At most one event a bin.
+
+    Returns
+    -------
+    Binned
+        The arrays.
+    """
+    ends = np.array([int(steps.max()) + 1 if steps.size else 1 for steps, _ in placed], np.int64)
+    total = int(ends.max()) if n_steps is None else n_steps
+    lengths = np.minimum(ends, total)
+    batch = len(placed)
+    flat = np.concatenate(
+        [
+            (steps.astype(np.int64) * batch + row) * channels + channel
+            for row, (steps, channel) in enumerate(placed)
+        ]
+    )
+    x = np.zeros(total * batch * channels, np.float32)
+    flat = flat[flat < x.size]
+    if binary:
+        x[flat] = 1.0
+    else:
+        # Several times faster than `bincount` here, which fills an int64 array of the full size first.
+        np.add.at(x, flat, np.float32(1))
+    return Binned(x.reshape(total, batch, channels), lengths, np.arange(total)[:, None] < lengths)
+
+
+def bin_events(
+    times: ArrayLike,
+    units: ArrayLike,
+    *,
+    n_units: int,
+    dt: Any,
+    n_steps: int | None = None,
+    pool: int = 1,
+    binary: bool = False,
+) -> NDArray[np.float32]:
+    r"""Count the events of one recording in bins of time and channel.
+
+    .. math:: x_{k,c} = \#\{i : \lfloor t_i / \Delta t \rfloor = k, \lfloor u_i / \mathrm{pool} \rfloor = c\}
+
+    An event on the border of two bins belongs to the later one.
+
+    Parameters
+    ----------
+    times : array of shape (n_events,), in s
+        Event times, in any order.
+    units : int array of shape (n_events,)
+        Event units.
+    n_units : int
+        Number of units.
+    dt : scalar quantity of time, such as ``4 * u.ms``
+        Bin width.
+    n_steps : int, optional
+        Number of bins. Events at or after ``n_steps * dt`` are dropped; a recording that ends earlier is
+        followed by silence. Default: up to and including the last event, at least 1.
+    pool : int, default 1
+        Number of neighbouring units that are counted together; it must divide `n_units`.
+    binary : bool, default False
+        Give 1 for a bin with events, in place of their number.
+
+    Returns
+    -------
+    float32 array of shape (time, channel)
+        The counts.
+
+    Raises
+    ------
+    TypeError
+        If `dt` is not a time with a unit, or the units are not integers.
+    ValueError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> import brainunit as u
+    >>> from snntrace.datasets import bin_events
+    >>> bin_events([0.001, 0.004, 0.0045], [0, 1, 1], n_units=2, dt=4 * u.ms)
+    array([[1., 0.],
+           [0., 2.]], dtype=float32)
+    """
+    recordings = [(times, units)]
+    x = bin_batch(recordings, n_units=n_units, dt=dt, n_steps=n_steps, pool=pool, binary=binary).x
+    return x[:, 0]
+
+
+def bin_batch(
+    recordings: Sequence[tuple[ArrayLike, ArrayLike]],
+    *,
+    n_units: int,
+    dt: Any,
+    n_steps: int | None = None,
+    pool: int = 1,
+    binary: bool = False,
+) -> Binned:
+    """Count the events of several recordings, of unequal lengths, in one dense array.
+
+    Parameters
+    ----------
+    recordings : sequence of (times, units)
+        Events of each recording, as `bin_events` takes them.
+    n_units : int
+        Number of units.
+    dt : scalar quantity of time, such as ``4 * u.ms``
+        Bin width.
+    n_steps : int, optional
+        Number of bins; events at or after ``n_steps * dt`` are dropped. Default: as many as the longest
+        recording needs.
+    pool : int, default 1
+        Number of neighbouring units that are counted together.
+    binary : bool, default False
+        Give 1 for a bin with events, in place of their number.
+
+    Returns
+    -------
+    Binned
+        ``x`` of shape (time, batch, channel), ``lengths`` of shape (batch,), ``mask`` of shape (time, batch).
+        A recording without events counts as one silent step, so that a mean over its steps exists.
+
+    Raises
+    ------
+    TypeError
+        If `dt` is not a time with a unit, or the units are not integers.
+    ValueError
+        If an argument is out of range, or there is no recording.
+
+    Examples
+    --------
+    >>> import brainunit as u
+    >>> from snntrace.datasets import bin_batch
+    >>> binned = bin_batch([([0.001], [0]), ([0.002, 0.009], [1, 0])], n_units=2, dt=4 * u.ms)
+    >>> binned.x.shape, binned.lengths, binned.mask.sum()
+    ((3, 2, 2), array([1, 3]), np.int64(4))
+    """
+    if len(recordings) == 0:
+        raise ValueError(
+            "bin_batch: recordings must not be empty, got recordings=[]. Give at least one recording."
+        )
+    step = in_seconds(dt, "bin_batch")
+    channels = n_channels(n_units, pool, "bin_batch")
+    limit = checked_n_steps(n_steps, "bin_batch")
+    placed = [
+        place_events(times, units, n_units=n_units, dt=step, pool=pool, who="bin_batch")
+        for times, units in recordings
+    ]
+    return scatter(placed, n_steps=limit, channels=channels, binary=binary)

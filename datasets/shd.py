@@ -1,0 +1,313 @@
+"""Reader of the HDF5 layout of SHD and SSC (spoken words as spikes)."""
+
+import operator
+import os
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from snntrace.datasets.unpack import is_gzip, unpacked
+
+ROWS_A_SCAN = 1024
+REQUIRED = ("spikes/times", "spikes/units", "labels")
+LAYOUT = "/spikes/times, /spikes/units and /labels, with one row a recording"
+
+
+class SpikeFile:
+    """An HDF5 file of spike recordings in the layout of SHD and SSC.
+
+    Recording ``i`` is ``/spikes/times[i]`` (variable length, float16 in the published files, **in seconds**)
+    beside ``/spikes/units[i]``, with class ``/labels[i]``; ``/extra/keys`` (class names) and
+    ``/extra/speaker`` are read where they exist. Times are cast to float64 before anything is computed with
+    them, for half precision overflows at 65,504.
+
+    A ``.gz`` file is decompressed once (see `snntrace.datasets.unpacked`). The file is opened once a process:
+    after a fork, or in a copy made by pickle, it is opened again at first use.
+
+    Parameters
+    ----------
+    path : str or Path
+        An HDF5 file, or a gzip-compressed one. The content decides, not the name.
+    n_units : int, default 700
+        Number of units; an event of a unit outside ``0 .. n_units - 1`` is refused when it is read.
+    cache_folder : str or Path, optional
+        Where the decompressed content of a ``.gz`` file is kept.
+
+    Attributes
+    ----------
+    path : Path
+        The file as given.
+    labels : int64 array of shape (n_recordings,)
+        Class of each recording.
+    speakers : int64 array of shape (n_recordings,), or None
+        Speaker of each recording.
+    class_names : tuple of str
+        Name of each class.
+    n_units : int
+        Number of units.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not HDF5, is truncated, lacks a data set or contradicts itself.
+
+    References ---------- B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, "The Heidelberg Spiking Data Sets
+    for the Systematic Evaluation of Spiking Neural Networks", IEEE Transactions on Neural Networks and
+    Learning Systems 33, 2744-2757 (2022).
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import h5py, numpy as np
+    >>> from snntrace.datasets import SpikeFile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "two.h5"
+    >>> with h5py.File(path, "w") as file:
+    ...     times = file.create_dataset("spikes/times", 2, h5py.vlen_dtype("float16"))
+    ...     units = file.create_dataset("spikes/units", 2, h5py.vlen_dtype("uint16"))
+    ...     times[0], units[0] = [0.25, 0.5], [3, 699]
+    ...     file["labels"] = np.array([1, 0], "uint16")
+    >>> with SpikeFile(path) as recordings:
+    ...     print(len(recordings), recordings.labels, recordings.events(0), recordings.duration)
+    2 [1 0] (array([0.25, 0.5 ]), array([  3, 699])) 0.5
+    """
+
+    def __init__(
+        self, path: str | Path, *, n_units: int = 700, cache_folder: str | Path | None = None
+    ) -> None:
+        self.path = Path(path).expanduser()
+        if not self.path.exists():
+            raise FileNotFoundError(
+                f"SpikeFile: path must be an existing file, got path={self.path}. Check the spelling; SHD "
+                f"and SSC are at https://zenkelab.org/datasets/."
+            )
+        if not self.path.is_file():
+            raise ValueError(
+                f"SpikeFile: path must be a file, got the folder path={self.path}. Name a file inside it."
+            )
+        if n_units < 1:
+            raise ValueError(
+                f"SpikeFile: n_units must be at least 1, got n_units={n_units}. SHD and SSC have 700."
+            )
+        self.n_units = n_units
+        folder = None if cache_folder is None else Path(cache_folder).expanduser()
+        self._opened_path = unpacked(self.path, folder) if is_gzip(self.path) else self.path
+        self._closed = False
+        self._file: Any = None
+        self._process = -1
+        try:
+            self._read_tables()
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        """Return the number of recordings.
+
+        Returns
+        -------
+        int
+            The number.
+        """
+        return len(self.labels)
+
+    def __enter__(self) -> Self:
+        """Return the file itself.
+
+        Returns
+        -------
+        SpikeFile
+            This file.
+        """
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the open file, which another process cannot use.
+
+        Returns
+        -------
+        dict
+            The state.
+        """
+        return self.__dict__ | {"_file": None, "_process": -1}
+
+    def __repr__(self) -> str:
+        """Return one line with the path and the sizes.
+
+        Returns
+        -------
+        str
+            The line.
+        """
+        return (
+            f"SpikeFile({str(self.path)!r}: {len(self)} recordings, {self.n_units} units, "
+            f"{len(self.class_names)} classes)"
+        )
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Speaker of each recording, or None: the name that all data sets share."""
+        return self.speakers
+
+    @cached_property
+    def durations(self) -> NDArray[np.float64]:
+        """Time of the last event of each recording, in s; 0 for a recording without events.
+
+        The first use reads the times of the whole file.
+        """
+        ends = np.zeros(len(self))
+        for start in range(0, len(self), ROWS_A_SCAN):
+            rows = self._open()["spikes/times"][start : start + ROWS_A_SCAN]
+            for offset, row in enumerate(rows):
+                if row.size:
+                    ends[start + offset] = self._in_seconds(row, start + offset).max()
+        ends.setflags(write=False)
+        return ends
+
+    @property
+    def duration(self) -> float:
+        """Time of the last event of the whole file, in s."""
+        return float(self.durations.max())
+
+    def events(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the events of one recording.
+
+        Parameters
+        ----------
+        index : int
+            Number of the recording, ``0 .. len(self) - 1``.
+
+        Returns
+        -------
+        times : float64 array of shape (n_events,), in s
+            When.
+        units : int64 array of shape (n_events,)
+            Which unit.
+
+        Raises
+        ------
+        IndexError
+            If there is no such recording.
+        ValueError
+            If the recording contradicts itself, or the file is closed.
+        """
+        row = operator.index(index)
+        if not 0 <= row < len(self):
+            raise IndexError(
+                f"SpikeFile: index must be in 0 .. {len(self) - 1} for {self.path}, got index={index}. "
+                f"Choose an existing recording."
+            )
+        file = self._open()
+        raw_times, raw_units = file["spikes/times"][row], file["spikes/units"][row]
+        if len(raw_times) != len(raw_units):
+            raise ValueError(
+                f"SpikeFile: recording {row} of {self.path} must have as many times as units, got "
+                f"{len(raw_times)} times and {len(raw_units)} units. Repair or download the file again."
+            )
+        times = self._in_seconds(raw_times, row)
+        units = raw_units.astype(np.int64)
+        if units.size and not (units.min() >= 0 and units.max() < self.n_units):
+            wrong = units.max() if units.max() >= self.n_units else units.min()
+            raise ValueError(
+                f"SpikeFile: the units of recording {row} of {self.path} must be in 0 .. {self.n_units - 1}, "
+                f"got unit={wrong}. Give the file's own number of units as n_units."
+            )
+        return times, units
+
+    def close(self) -> None:
+        """Close the file; doing so twice is allowed."""
+        self._closed = True
+        if self._file is not None and self._process == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def _open(self) -> Any:
+        if self._closed:
+            raise ValueError(
+                f"SpikeFile: the file must be open, got the closed {self.path}. Read inside the `with` "
+                f"block, or make a new SpikeFile."
+            )
+        if self._file is None or self._process != os.getpid():
+            try:
+                self._file = h5py.File(self._opened_path, "r")
+            except OSError as error:
+                raise ValueError(
+                    f"SpikeFile: the file must be complete HDF5 or gzip-compressed HDF5, got {self.path} "
+                    f"({error}). Unzip .zip archives first; download a damaged file again."
+                ) from error
+            self._process = os.getpid()
+        return self._file
+
+    def _read_tables(self) -> None:
+        file = self._open()
+        for name in REQUIRED:
+            if not isinstance(file.get(name), h5py.Dataset):
+                raise ValueError(
+                    f"SpikeFile: {self.path} must have {LAYOUT}, got no data set /{name}. "
+                    f"Is it a file of SHD or SSC? It holds: {', '.join(sorted(file)) or 'nothing'}."
+                )
+        for name, kinds in (("spikes/times", "f"), ("spikes/units", "iu")):
+            element = h5py.check_vlen_dtype(file[name].dtype)
+            if element is None or np.dtype(element).kind not in kinds:
+                wanted = "floating-point seconds" if kinds == "f" else "integers"
+                raise ValueError(
+                    f"SpikeFile: /{name} of {self.path} must be variable-length rows of {wanted}, got "
+                    f"dtype={file[name].dtype if element is None else element}. Convert the file to SHD's "
+                    f"layout."
+                )
+        shapes = {name: file[name].shape for name in REQUIRED}
+        if len(set(shapes.values())) != 1 or len(shapes["labels"]) != 1 or shapes["labels"][0] == 0:
+            raise ValueError(
+                f"SpikeFile: {self.path} must have {LAYOUT} (at least one), got the shapes {shapes}. "
+                f"Repair or download the file again."
+            )
+        self.labels = self._column(file["labels"])
+        speakers = file.get("extra/speaker")
+        self.speakers = None if speakers is None else self._column(speakers)
+        self.class_names = self._names(file.get("extra/keys"))
+
+    def _column(self, table: Any) -> NDArray[np.int64]:
+        expected = len(table.file["labels"])
+        if table.shape != (expected,) or table.dtype.kind not in "iu":
+            raise ValueError(
+                f"SpikeFile: {table.name} of {self.path} must be {expected} integers, got "
+                f"shape={table.shape} and dtype={table.dtype}. Repair or download the file again."
+            )
+        column: NDArray[np.int64] = table[:].astype(np.int64)
+        column.setflags(write=False)
+        return column
+
+    def _names(self, keys: Any) -> tuple[str, ...]:
+        lowest, highest = int(self.labels.min()), int(self.labels.max())
+        raw = [str(label) for label in range(highest + 1)] if keys is None else keys[:]
+        names = tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in raw)
+        if lowest < 0 or highest >= len(names):
+            raise ValueError(
+                f"SpikeFile: the labels of {self.path} must be in 0 .. {len(names) - 1}, for /extra/keys "
+                f"names {len(names)} classes, got labels {lowest} .. {highest}. Repair or download the file "
+                f"again."
+            )
+        return names
+
+    def _in_seconds(self, raw: NDArray[Any], row: int) -> NDArray[np.float64]:
+        times = raw.astype(np.float64)
+        wrong = ~np.isfinite(times) | (times < 0)
+        if wrong.any():
+            raise ValueError(
+                f"SpikeFile: the times of recording {row} of {self.path} must be finite and not negative, "
+                f"got time={times[wrong][0]} at event {int(wrong.argmax())}. Repair or download the file "
+                f"again."
+            )
+        return times

@@ -1,0 +1,148 @@
+"""Divide recordings into a part to train on and a part that is held out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Parts = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def hold_out(labels: ArrayLike, fraction: float, seed: int = 0, *, indices: ArrayLike | None = None) -> Parts:
+    r"""Hold out a fraction of every class at random.
+
+    Of the :math:`n_c` recordings of class :math:`c`, :math:`\max(1, \mathrm{round}(f n_c))` are held out, and
+    at least one is kept. For three parts, hold out the test set first and divide what is kept (`indices`): a
+    validation part made so is never part of the test set.
+
+    Where several recordings are of one speaker, use `by_group`: a random division puts the same voice on both
+    sides.
+
+    Parameters
+    ----------
+    labels : int array of shape (n_recordings,)
+        Class of each recording of the data set.
+    fraction : float
+        Part of each class to hold out, between 0 and 1.
+    seed : int, default 0
+        One seed always gives the same division.
+    indices : int array, optional
+        The recordings to divide. Default: all.
+
+    Returns
+    -------
+    kept, held : int64 arrays
+        Numbers of the recordings, ascending; disjoint, and together `indices`.
+
+    Raises
+    ------
+    ValueError
+        If `fraction` is out of range, or a class has a single recording.
+
+    Examples
+    --------
+    >>> from snntrace.datasets import hold_out
+    >>> labels = [0, 0, 0, 0, 1, 1, 1, 1]
+    >>> rest, test = hold_out(labels, 0.25, seed=1)
+    >>> train, validation = hold_out(labels, 0.34, seed=1, indices=rest)
+    >>> len(train), len(validation), len(test)
+    (4, 2, 2)
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"hold_out: fraction must be between 0 and 1, got fraction={fraction}. Try 0.2.")
+    classes = np.asarray(labels)
+    chosen = distinct_indices(indices, len(classes), "hold_out")
+    rng = np.random.default_rng(seed)
+    held: list[NDArray[np.int64]] = []
+    for label in np.unique(classes[chosen]):
+        members = chosen[classes[chosen] == label]
+        if len(members) < 2:
+            raise ValueError(
+                f"hold_out: each class must have at least 2 recordings, got 1 of class {label}. "
+                f"Leave that class out, or add recordings."
+            )
+        number = min(max(1, round(fraction * len(members))), len(members) - 1)
+        held.append(rng.permutation(members)[:number])
+    if not held:
+        raise ValueError("hold_out: there must be recordings to divide, got none. Give labels.")
+    out = np.sort(np.concatenate(held))
+    return np.setdiff1d(chosen, out), out
+
+
+def by_group(groups: ArrayLike | None, held_out: Sequence[int], *, indices: ArrayLike | None = None) -> Parts:
+    """Hold out all recordings of the named groups (speakers, subjects).
+
+    Parameters
+    ----------
+    groups : int array of shape (n_recordings,)
+        Group of each recording, as a data set's `groups`.
+    held_out : sequence of int
+        Groups to hold out.
+    indices : int array, optional
+        The recordings to divide. Default: all.
+
+    Returns
+    -------
+    kept, held : int64 arrays
+        Numbers of the recordings, ascending; disjoint, and together `indices`.
+
+    Raises
+    ------
+    ValueError
+        If there are no groups, one that is named has no recording, or nothing would be kept.
+
+    Examples
+    --------
+    >>> from snntrace.datasets import by_group
+    >>> by_group([7, 8, 9, 8], held_out=[8])
+    (array([0, 2]), array([1, 3]))
+    """
+    if groups is None:
+        raise ValueError("by_group: the data must name their groups, got groups=None. Use hold_out.")
+    member_of = np.asarray(groups)
+    chosen = distinct_indices(indices, len(member_of), "by_group")
+    present = np.unique(member_of[chosen])
+    named = np.unique(np.asarray(held_out))
+    if named.size == 0 or not np.isin(named, present).all() or len(named) == len(present):
+        raise ValueError(
+            f"by_group: held_out must name some, and not all, of the groups {present.tolist()}, got "
+            f"held_out={list(held_out)}. Choose among them."
+        )
+    is_held = np.isin(member_of[chosen], named)
+    return chosen[~is_held], chosen[is_held]
+
+
+def distinct_indices(indices: ArrayLike | None, size: int, who: str) -> NDArray[np.int64]:
+    """Return the numbers of recordings in ascending order.
+
+    Parameters
+    ----------
+    indices : int array, or None
+        Numbers of recordings. None: all.
+    size : int
+        Number of recordings of the data set.
+    who : str
+        Name of the caller, for the message.
+
+    Returns
+    -------
+    int64 array
+        The numbers.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or given twice.
+    """
+    if indices is None:
+        return np.arange(size)
+    ordered = np.sort(np.asarray(indices, dtype=np.int64).ravel())
+    if ordered.size and (ordered[0] < 0 or ordered[-1] >= size):
+        wrong = ordered[0] if ordered[0] < 0 else ordered[-1]
+        raise ValueError(
+            f"{who}: indices must be in 0 .. {size - 1}, got index={wrong}. Choose existing recordings."
+        )
+    if (np.diff(ordered) == 0).any():
+        wrong = ordered[:-1][np.diff(ordered) == 0][0]
+        raise ValueError(f"{who}: indices must be distinct, got index={wrong} twice. Remove the repetition.")
+    return ordered
