@@ -45,8 +45,9 @@ format: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	PYTHON=$(BIN)/python .ci/types
 
+# -E: the API pages are written anew, and Sphinx would not look for new ones otherwise.
 docs: $(VENV)/installed-docs
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W -E --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/installed-bench
 	@for script in benchmarks/*.py; do \
