@@ -228,8 +228,9 @@ def batches(
     pad_last : bool, default False
         Fill the last batch with rows without events, of label -1, length 0 and mask False.
     cache : bool, default False
-        Keep the place of each event in memory after its first use, for 3 or 4 bytes an event (250 MB for the
-        61 million events of 8,156 recordings in SHD's layout), in place of reading it again each epoch.
+        Keep the place of each event in memory after its first use, for 2 to 4 bytes an event (120 to 250 MB
+        for the 61 million events of 8,156 recordings in SHD's layout), in place of reading it again each
+        epoch.
 
     Returns
     -------

@@ -1,0 +1,151 @@
+import brainunit as u
+import numpy as np
+import pytest
+
+from snntrace.datasets import SpikeFile, batches, bin_batch, by_group
+
+DT = 4 * u.ms
+
+
+class Clicks:
+    """Recording i has i % 4 events, at 10, 20, ... ms, of unit i % 6."""
+
+    n_units = 6
+    class_names = ("a", "b", "c")
+    groups = None
+    duration = 0.03
+
+    def __init__(self, n=20):
+        self.labels = np.arange(n) % 3
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.labels)
+
+    def events(self, index):
+        self.reads += 1
+        return 0.01 * np.arange(1, index % 4 + 1), np.full(index % 4, index % 6)
+
+
+def seen(loader):
+    return [batch.indices.tolist() for batch in loader]
+
+
+def test_an_epoch_gives_every_recording_once():
+    loader = batches(Clicks(), range(20), 6, DT)
+    assert len(loader) == 4
+    parts = seen(loader)
+    assert [len(part) for part in parts] == [6, 6, 6, 2]
+    assert sorted(sum(parts, [])) == list(range(20))
+
+
+def test_a_batch_is_its_binned_recordings():
+    data = Clicks()
+    for options in ({}, {"pool": 2}, {"binary": True}, {"n_steps": 4}):
+        for batch in batches(data, [3, 5, 7, 11, 13], 2, DT, **options):
+            steps = {"n_steps": 8} | options
+            expected = bin_batch([data.events(i) for i in batch.indices], n_units=6, dt=DT, **steps)
+            np.testing.assert_array_equal(batch.x, expected.x)
+            np.testing.assert_array_equal(batch.lengths, expected.lengths)
+            np.testing.assert_array_equal(batch.mask, expected.mask)
+            np.testing.assert_array_equal(batch.labels, data.labels[batch.indices])
+            assert batch.x.dtype == np.float32
+            assert batch.labels.dtype == np.int32
+
+
+def test_all_batches_have_the_steps_of_the_longest_recording():
+    loader = batches(Clicks(), range(20), 6, DT)
+    assert loader.n_steps == 8
+    assert {batch.x.shape[0] for batch in loader} == {8}
+
+
+def test_the_seed_and_the_number_of_the_epoch_fix_the_order():
+    first, same = (batches(Clicks(), range(20), 6, DT, seed=5) for _ in range(2))
+    other = batches(Clicks(), range(20), 6, DT, seed=6)
+    epochs = [seen(first) for _ in range(3)]
+    assert epochs == [seen(same.epoch(k)) for k in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert epochs[0] != seen(other)
+
+
+def test_iteration_resumes_at_a_given_epoch():
+    loader = batches(Clicks(), range(20), 6, DT)
+    loader.next_epoch = 7
+    assert seen(loader) == seen(loader.epoch(7))
+    assert loader.next_epoch == 8
+
+
+def test_without_shuffling_the_order_is_as_given():
+    loader = batches(Clicks(), [4, 2, 9], 2, DT, shuffle=False)
+    assert seen(loader) == seen(loader) == [[4, 2], [9]]
+
+
+def test_the_last_batch_can_be_dropped():
+    loader = batches(Clicks(), range(20), 6, DT, drop_last=True)
+    assert len(loader) == 3
+    assert [len(part) for part in seen(loader)] == [6, 6, 6]
+
+
+def test_the_last_batch_can_be_filled_with_silence():
+    *_, last = batches(Clicks(), range(20), 6, DT, pad_last=True, shuffle=False)
+    assert last.x.shape == (8, 6, 6)
+    assert last.indices.tolist() == [18, 19, -1, -1, -1, -1]
+    assert last.labels.tolist() == [0, 1, -1, -1, -1, -1]
+    assert last.lengths.tolist() == [6, 8, 0, 0, 0, 0]
+    assert not last.mask[:, 2:].any()
+    assert not last.x[:, 2:].any()
+
+
+@pytest.mark.parametrize("n_steps", [None, 4, 300])
+def test_the_cache_changes_nothing_but_the_reading(n_steps):
+    plain, kept = Clicks(), Clicks()
+    without = batches(plain, range(20), 6, DT, n_steps=n_steps)
+    cached = batches(kept, range(20), 6, DT, n_steps=n_steps, cache=True)
+    for _ in range(3):
+        for one, two in zip(without, cached, strict=True):
+            np.testing.assert_array_equal(one.x, two.x)
+            np.testing.assert_array_equal(one.lengths, two.lengths)
+    assert plain.reads == 60
+    assert kept.reads == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([20], 1, DT), {}, r"in 0 \.\. 19, got index=20"),
+        (([-1], 1, DT), {}, "got index=-1"),
+        (([], 1, DT), {}, "at least one batch, got 0 recordings"),
+        (([1], 0, DT), {}, "at least one batch, got 1 recordings, batch_size=0"),
+        (([1], 2, DT), {"drop_last": True}, "batch_size=2 and drop_last=True"),
+        (([1], 1, DT), {"drop_last": True, "pad_last": True}, "must be dropped or filled"),
+        (([1], 1, DT), {"pool": 4}, "pool must divide"),
+        (([1], 1, DT), {"n_steps": 0}, "n_steps must be at least 1"),
+        (([1], 1, DT), {"seed": -1}, "seed must not be negative"),
+        (([1], 1, 0 * u.ms), {}, "one positive finite time"),
+    ],
+)
+def test_impossible_arguments_are_refused_before_anything_is_read(arguments, options, message):
+    data = Clicks()
+    with pytest.raises(ValueError, match=message):
+        batches(data, *arguments, **options)
+    assert data.reads == 0
+
+
+def test_a_step_without_a_unit_is_refused():
+    with pytest.raises(TypeError, match="dt must be a time with a unit"):
+        batches(Clicks(), [0], 1, 0.004)
+
+
+@pytest.mark.shared
+def test_spoken_digits_come_in_batches_with_two_speakers_held_out(shared, tmp_path):
+    path = shared / "data" / "shd_regen" / "shd_regen_small_train.h5.gz"
+    with SpikeFile(path, cache_folder=tmp_path) as data:
+        train, held = by_group(data.groups, [3, 9])
+        loader = batches(data, train, 64, DT, n_steps=250, pool=5, drop_last=True, cache=True)
+        batch = next(iter(loader))
+        assert batch.x.shape == (250, 64, 140)
+        assert batch.x.mean() > 0.05
+        assert not np.isin(data.speakers[batch.indices], [3, 9]).any()
+        assert len(train) + len(held) == 400
+        expected = bin_batch([data.events(i) for i in batch.indices], n_units=700, dt=DT, n_steps=250, pool=5)
+        np.testing.assert_array_equal(batch.x, expected.x)
