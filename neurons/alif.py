@@ -76,8 +76,8 @@ class ALIF(SpikingNeuron):
     >>> from snntrace.neurons import ALIF
     >>> neuron = ALIF(1, beta=0.5 * u.mV)
     >>> neuron.init_state()
-    >>> [float(neuron(jnp.array([1.1]))[0]) for _ in range(4)]
-    [1.0, 0.0, 1.0, 0.0]
+    >>> [int(neuron(jnp.array([0.6]))[0]) for _ in range(10)]
+    [0, 1, 0, 0, 1, 0, 0, 1, 0, 1]
     """
 
     LEARNABLE: ClassVar[tuple[str, ...]] = ("tau_mem", "v_th", "tau_adapt", "beta")

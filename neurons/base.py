@@ -140,7 +140,7 @@ class Neuron(brainstate.nn.Module):
         --------
         >>> import brainunit as u
         >>> from snntrace.neurons import LIF
-        >>> LIF(3, tau_mem=10 * u.ms).parameter("tau_mem")
+        >>> print(LIF(3, tau_mem=10 * u.ms).parameter("tau_mem"))
         10. ms
         """
         if name not in self.LEARNABLE:
@@ -153,6 +153,20 @@ class Neuron(brainstate.nn.Module):
         if not name.startswith("tau_"):
             return value * u.mV
         return (jnp.exp(value) if isinstance(parameter, brainstate.ParamState) else value) * u.ms
+
+    def require_states(self) -> None:
+        """Refuse to go on without states.
+
+        Raises
+        ------
+        RuntimeError
+            If there are none yet.
+        """
+        if not hasattr(self, "v"):
+            raise RuntimeError(
+                f"{type(self).__name__}: the states must be made before a step, got none. "
+                "Call `brainstate.nn.init_all_states(model, batch_size=...)`."
+            )
 
     def checked_input(self, current: Any) -> jax.Array:
         """Check the input of one step against the states.
@@ -173,15 +187,9 @@ class Neuron(brainstate.nn.Module):
             If the input carries a unit.
         ValueError
             If the input's shape does not fit the states'.
-        RuntimeError
-            If there are no states yet.
         """
         who = type(self).__name__
-        if not hasattr(self, "v"):
-            raise RuntimeError(
-                f"{who}: the states must be made before a step, got none. "
-                "Call `brainstate.nn.init_all_states(model, batch_size=...)`."
-            )
+        self.require_states()
         if isinstance(current, u.Quantity):
             raise TypeError(
                 f"{who}: current must be a plain array, in mV, got current={current}. "

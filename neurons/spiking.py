@@ -194,6 +194,7 @@ class SpikingNeuron(Neuron):
         array of shape (..., n)
             1 where a unit spikes, else 0; its derivative is the surrogate's.
         """
+        self.require_states()
         z = self.firing.surrogate(self.above_threshold())
         if self.firing.t_ref > 0:
             z = jnp.where(self.held.value > 0, jnp.zeros_like(z), z)
