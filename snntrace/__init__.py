@@ -1,3 +1,15 @@
 """Simulate spiking neural networks and train them online with local eligibility traces."""
 
+from snntrace import nn as nn
+from snntrace.errors import CompileError as CompileError
+from snntrace.errors import NotCompiledError as NotCompiledError
+from snntrace.learner import Learner as Learner
+from snntrace.learner import compile as compile
+from snntrace.rules import BPTT as BPTT
+from snntrace.rules import D_RTRL as D_RTRL
+from snntrace.rules import OSTTP as OSTTP
+from snntrace.rules import Feedback as Feedback
+from snntrace.rules import OSTLRecurrent as OSTLRecurrent
+from snntrace.rules import Rule as Rule
+
 __version__ = "0.1.0"

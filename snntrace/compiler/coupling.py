@@ -1,0 +1,328 @@
+"""What a unit does to itself through weights: the rest of the diagonal of a step's true Jacobian.
+
+The diagonal recursion holds the products. Through one product, ``h_i -> x_j -> y_k -> h_i`` adds
+``Df[i] W[j, k] P[i]`` with ``P = dx/dh``; through two in a row (a gate that multiplies the operand of
+another product) it adds ``Df[i] sum_m W2[m, k] C[m] W1[j, m] P[i]`` with ``C = dx2/dy1``, one product of
+a matrix that does not change within a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snntrace.compiler.graph import Graph, Group, Route
+from snntrace.compiler.perturb import Point, StepFunctions, Weights, run
+from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, as_array
+from snntrace.compiler.relations import Dense
+from snntrace.errors import CompileError
+from snntrace.jaxprs import Variable, read
+
+Array = Any
+
+
+@dataclass(frozen=True, eq=False)
+class OneProduct:
+    """Group to itself through one product.
+
+    `pre` holds for each flat group position the presynaptic column j (-1: none); `slots` the flat
+    positions of the output that act on it (-1: none), and `post` their columns k.
+    """
+
+    relation: Dense
+    pre: np.ndarray
+    slots: np.ndarray
+    post: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class TwoProducts:
+    """Group to itself through two products in a row.
+
+    `link` holds for each column of the first product's output the presynaptic column of the second.
+    """
+
+    first: OneProduct
+    second: OneProduct
+    link: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """All ways of a group to its own diagonal through weights."""
+
+    group: Group
+    single: tuple[OneProduct, ...]
+    double: tuple[TwoProducts, ...]
+
+
+def find_coupling(graph: Graph, group: Group) -> Coupling:
+    """Find the closed form of a group's diagonal.
+
+    Raises
+    ------
+    CompileError
+        If the operand of a product does not follow the group position by position, or if three
+        products follow each other within one step.
+    """
+    into = {id(r.relation): r for r in graph.routes if r.group is group and isinstance(r.relation, Dense)}
+    single: dict[int, OneProduct] = {}
+    double = []
+    for route in into.values():
+        relation = route.relation
+        reached = _behind_operand(graph, group, relation)  # type: ignore[arg-type]
+        pre = _own_positions(graph, group, relation, reached)  # type: ignore[arg-type]
+        if pre is not None:
+            single[id(relation)] = _one_product(route, pre)
+        for first in graph.relations.dense:
+            positions = reached.get(first.output)
+            if positions is None or not _depends_on(graph, group, first):
+                continue
+            double.append(_two_products(graph, group, first, route, positions))
+    return Coupling(group, tuple(single.values()), tuple(double))
+
+
+def _behind_operand(graph: Graph, group: Group, relation: Dense) -> dict[Variable, PositionMap]:
+    operand = relation.operand
+    if not isinstance(operand, Variable):
+        return {}
+    stops = {r.output for r in graph.relations.dense} | graph.new_elsewhere(group)
+    reached, _ = act_on(graph.step.program.equations, {operand: IDENTITY}, operand.shape, stops)
+    old = {leaf.old for leaf in group.leaves}
+    for variable in reached:
+        if variable in graph.new_elsewhere(group) and _reads(graph, variable, old):
+            raise CompileError(
+                f"coupled recursion: a group must not act on itself through another group within one step, "
+                f"got group={group.name!r}. Use the diagonal recursion (D_RTRL)."
+            )
+    return reached
+
+
+def _reads(graph: Graph, variable: Variable, old: set[Variable]) -> bool:
+    return any(v in old for e in graph.step.program.slice([variable]) for v in e.inputs)
+
+
+def _depends_on(graph: Graph, group: Group, relation: Dense) -> bool:
+    old = {leaf.old for leaf in group.leaves}
+    operand = relation.operand
+    return isinstance(operand, Variable) and (operand in old or _reads(graph, operand, old))
+
+
+def _own_positions(
+    graph: Graph, group: Group, relation: Dense, reached: dict[Variable, PositionMap]
+) -> np.ndarray | None:
+    """Return for each flat group position the flat operand position that it feeds, or -1."""
+    joined: np.ndarray | None = None
+    for leaf in group.leaves:
+        positions = reached.get(leaf.old)
+        if positions is None:
+            continue
+        if isinstance(positions, Mixed):
+            raise CompileError(
+                f"coupled recursion: a product's operand must follow the group's states position by "
+                f"position, got {positions.equation.name!r} at {positions.equation.where} before the product "
+                f"at {relation.equation.where}. Use the diagonal recursion (D_RTRL)."
+            )
+        array = as_array(positions, leaf.old.shape).reshape(-1)
+        if joined is not None and np.any((joined >= 0) & (array >= 0) & (joined != array)):
+            raise CompileError(
+                f"coupled recursion: every state of a unit must feed one presynaptic position, "
+                f"got several for group={group.name!r} at {relation.equation.where}. "
+                "Use the diagonal recursion (D_RTRL)."
+            )
+        joined = array if joined is None else np.where(joined >= 0, joined, array)
+    return joined
+
+
+def _columns(positions: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Translate flat positions into columns; -1 stays."""
+    return np.where(positions >= 0, index.reshape(-1)[np.maximum(positions, 0)], -1)
+
+
+def _one_product(route: Route, feeds: np.ndarray) -> OneProduct:
+    relation = route.relation
+    rows, n_pre, n_post = relation.sizes  # type: ignore[union-attr]
+    x_shape = relation.operand.shape  # type: ignore[union-attr]
+    with jax.ensure_compile_time_eval():
+        x_index = np.arange(np.prod(x_shape, dtype=int)).reshape(x_shape)
+        order = np.asarray(relation.rows(x_index)).reshape(-1)  # type: ignore[union-attr]
+        y_order = np.asarray(
+            relation.columns(np.arange(rows * n_post).reshape(relation.shape))  # type: ignore[union-attr]
+        ).reshape(-1)
+    x_column, x_row = np.empty(order.size, int), np.empty(order.size, int)
+    x_column[order], x_row[order] = np.tile(np.arange(n_pre), rows), np.repeat(np.arange(rows), n_pre)
+    y_column, y_row = np.empty(y_order.size, int), np.empty(y_order.size, int)
+    y_column[y_order], y_row[y_order] = np.tile(np.arange(n_post), rows), np.repeat(np.arange(rows), n_post)
+
+    size = feeds.size
+    targets = (
+        np.arange(size) if route.positions is None else np.asarray(route.positions).reshape(-1)
+    )
+    slots = _invert(targets, size)
+    pre = _columns(feeds, x_column)
+    pre_row = _columns(feeds, x_row)
+    post, post_row = _columns(slots, y_column), _columns(slots, y_row)
+    return OneProduct(relation, pre, np.where((post_row == pre_row) | (pre_row < 0), slots, -1), post)  # type: ignore[arg-type]
+
+
+def _invert(targets: np.ndarray, size: int) -> np.ndarray:
+    """List for each target the sources that point to it, padded with -1."""
+    counts = np.bincount(targets[targets >= 0], minlength=size)
+    slots = np.full((max(int(counts.max(initial=0)), 1), size), -1, int)
+    filled = np.zeros(size, int)
+    for source in np.flatnonzero(targets >= 0):
+        target = targets[source]
+        slots[filled[target], target] = source
+        filled[target] += 1
+    return slots
+
+
+def _two_products(
+    graph: Graph, group: Group, first: Dense, route: Route, positions: PositionMap
+) -> TwoProducts:
+    second: Dense = route.relation  # type: ignore[assignment]
+    behind = _behind_operand(graph, group, first)
+    deeper = [r for r in graph.relations.dense if r.output in behind and _depends_on(graph, group, r)]
+    if isinstance(positions, Mixed) or deeper:
+        raise CompileError(
+            f"coupled recursion: at most two products may follow each other within one step, each keeping "
+            f"positions, got a longer way at {second.equation.where}. Use the diagonal recursion (D_RTRL)."
+        )
+    feeds = _own_positions(graph, group, first, behind)
+    if feeds is None:
+        feeds = np.full(int(np.prod(group.shape, dtype=int)), -1, int)
+    rows, n_mid = first.sizes[0], first.sizes[2]
+    x_shape = second.operand.shape
+    with jax.ensure_compile_time_eval():
+        order = np.asarray(second.rows(np.arange(np.prod(x_shape, dtype=int)).reshape(x_shape)))
+        mid = np.asarray(first.columns(as_array(positions, first.shape)))
+    column = np.empty(order.size, int)
+    column[order.reshape(-1)] = np.tile(np.arange(second.sizes[1]), second.sizes[0])
+    link = _columns(mid.reshape(-1), column).reshape(rows, n_mid)
+    if np.any(link != link[:1]) or first.sizes[0] != second.sizes[0]:
+        raise CompileError(
+            f"coupled recursion: two products in a row must treat every row alike, got differing rows at "
+            f"{second.equation.where}. Use the diagonal recursion (D_RTRL)."
+        )
+    fake = Route(first, group, np.full(first.shape, -1, np.int32))
+    return TwoProducts(
+        _one_product(fake, feeds), _one_product(route, np.full_like(feeds, -1)), link[0]
+    )
+
+
+# Evaluation ------------------------------------------------------------------------------------
+
+
+def prepare(functions: StepFunctions, coupling: Coupling, weights: Weights) -> tuple[list[Array], list[Array]]:
+    """Pick the weights' parts that the recursion needs; they are constant within a window."""
+
+    def matrix(relation: Dense) -> Array:
+        return relation.matrix(weights.floats[functions.float_slot[relation.weight]])
+
+    single = []
+    for term in coupling.single:
+        pre, post, used = term.pre[None], term.post, (term.pre >= 0)[None] & (term.slots >= 0)
+        pre, post, used = (_one_row_if_alike(a, term.relation.sizes[0]) for a in (pre, post, used))
+        picked = matrix(term.relation)[np.maximum(pre, 0), np.maximum(post, 0)]
+        single.append(jnp.where(used, picked, 0))
+    double = []
+    for two in coupling.double:
+        w1, w2 = matrix(two.first.relation), matrix(two.second.relation)
+        width = two.first.pre.size // two.first.relation.sizes[0]
+        pre, post = two.first.pre[:width], two.second.post[:, :width]
+        ahead = jnp.where((pre >= 0)[:, None], w1[np.maximum(pre, 0)], 0)  # (unit, middle)
+        back = jnp.where((two.link >= 0)[:, None], w2[np.maximum(two.link, 0)], 0)  # (middle, k)
+        double.append(
+            jnp.stack([jnp.where(p >= 0, ahead.T * back[:, np.maximum(p, 0)], 0) for p in post])
+        )
+    return single, double
+
+
+def _one_row_if_alike(values: np.ndarray, rows: int) -> np.ndarray:
+    """Reshape (slots, flat) to (slots, rows, width), and keep one row where all are the same."""
+    shaped = values.reshape(values.shape[0], rows, -1)
+    return shaped[:, :1] if np.array_equal(shaped, np.broadcast_to(shaped[:, :1], shaped.shape)) else shaped
+
+
+def add_coupling(
+    functions: StepFunctions,
+    coupling: Coupling,
+    prepared: tuple[list[Array], list[Array]],
+    weights: Weights,
+    point: Point,
+    diagonal: list[list[Array]],
+    df: dict[int, list[Array]],
+) -> list[list[Array]]:
+    """Add to D what a unit does to itself through weights."""
+    group = coupling.group
+    result = [list(row) for row in diagonal]
+
+    def add(term: OneProduct, factor: Array, feed: Sequence[Array]) -> None:
+        """Add ``sum_slots Df[slot] factor[slot] . feed``; factor is (slots, rows, width)."""
+        for s in range(group.n_states):
+            gains = _pick(df[id(term.relation)][s], term.slots, term.relation.sizes[0])
+            gain = (gains * factor).sum(0).reshape(group.shape)
+            for q in range(group.n_states):
+                result[s][q] = result[s][q] + gain * feed[q]
+
+    for term, w in zip(coupling.single, prepared[0], strict=True):
+        feed, _ = _operand_derivatives(functions, group, term.relation, weights, point, None)
+        add(term, w, feed)
+    for two, m in zip(coupling.double, prepared[1], strict=True):
+        first = two.first.relation
+        feed, _ = _operand_derivatives(functions, group, first, weights, point, None)
+        _, middle = _operand_derivatives(functions, group, two.second.relation, weights, point, first)
+        add(two.second, jnp.einsum("fm,amk->afk", first.columns(middle), m), feed)
+    return result
+
+
+def _pick(values: Array, slots: np.ndarray, rows: int) -> Array:
+    """Lay a value in a product's output shape out as (slots, rows, width) of the group."""
+    if slots.shape[0] == 1 and np.array_equal(slots[0], np.arange(values.size)):
+        return values.reshape(1, rows, -1)
+    picked = jnp.where(slots >= 0, values.reshape(-1)[np.maximum(slots, 0)], 0)
+    return picked.reshape(slots.shape[0], rows, -1)
+
+
+def _operand_derivatives(
+    functions: StepFunctions,
+    group: Group,
+    relation: Dense,
+    weights: Weights,
+    point: Point,
+    through: Dense | None,
+) -> tuple[list[Array], Array]:
+    """Differentiate a product's operand along the group's old states and along another product."""
+    graph = functions.graph
+    stops = {r.output for r in functions.products} | graph.new_elsewhere(group)
+    equations = [
+        e for e in graph.step.program.slice([relation.operand], stops) if e not in functions.chain_set
+    ]
+
+    def operand(old: tuple[Array, ...], delta: Array) -> Array:
+        env = functions.environment(weights, point.args, point.old, point.others)
+        env.update(zip((leaf.old for leaf in group.leaves), old, strict=True))
+        for leaf, value in zip(graph.step.hidden, point.new, strict=True):
+            if leaf not in group.leaves:
+                env[leaf.new] = value  # type: ignore[index]
+        for product, value in zip(functions.products, point.products, strict=True):
+            env[product.output] = value + delta if product is through else value
+        hooks = {}
+        if through is not None and through not in functions.products:
+            w = weights.floats[functions.float_slot[through.weight]]
+            hooks[through.equation] = (
+                lambda e: jax.lax.stop_gradient(through.apply(read(e, through.operand), w)) + delta
+            )
+        run(equations, env, None, hooks)
+        return read(env, relation.operand)
+
+    old = tuple(point.old[leaf.slot] for leaf in group.leaves)
+    shape = through.shape if through is not None else ()
+    x, vjp = jax.vjp(operand, old, jnp.zeros(shape, relation.output.dtype))
+    along_old, along_product = vjp(jnp.ones_like(x))
+    return list(along_old), along_product

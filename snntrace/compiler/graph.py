@@ -1,0 +1,283 @@
+"""Hidden groups, and the routes by which relations reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, merge
+from snntrace.compiler.relations import Dense, Elementwise, Opaque, Relation, Relations, find_relations
+from snntrace.compiler.step import StateLeaf, StepProgram, trace_step
+from snntrace.errors import CompileError
+from snntrace.jaxprs import Equation, Variable
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """A hidden group: states of one shape that belong to the same units."""
+
+    index: int
+    leaves: tuple[StateLeaf, ...]
+    shape: tuple[int, ...]
+    n_row_axes: int
+
+    @property
+    def n_states(self) -> int:
+        """States of a unit, S."""
+        return len(self.leaves)
+
+    @property
+    def width(self) -> int:
+        """Units of the group."""
+        return int(np.prod(self.shape[self.n_row_axes :], dtype=int))
+
+    @property
+    def name(self) -> str:
+        """The paths of the group's states."""
+        return ", ".join(leaf.label for leaf in self.leaves)
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """A relation whose output acts on a group position by position: it has an eligibility trace.
+
+    `positions` gives for each position of the relation's output the flat position in the group, or
+    -1; None is the identity.
+    """
+
+    relation: Dense | Elementwise
+    group: Group
+    positions: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """What the compiler found in a step."""
+
+    step: StepProgram
+    relations: Relations
+    groups: tuple[Group, ...]
+    routes: tuple[Route, ...]
+
+    @cached_property
+    def temporal(self) -> tuple[Dense | Elementwise, ...]:
+        """Relations with at least one trace, in program order."""
+        found = {id(route.relation) for route in self.routes}
+        return tuple(
+            r for r in (*self.relations.dense, *self.relations.elementwise) if id(r) in found
+        )
+
+    @cached_property
+    def new_states(self) -> frozenset[Variable]:
+        """The new value of every hidden state."""
+        return frozenset(leaf.new for leaf in self.step.hidden)  # type: ignore[misc]
+
+    def new_elsewhere(self, group: Group) -> frozenset[Variable]:
+        """Return the new hidden states of all other groups."""
+        return self.new_states - {leaf.new for leaf in group.leaves}
+
+    @cached_property
+    def readout(self) -> tuple[Equation, ...]:
+        """Equations between the new states and the step's result."""
+        return self.step.program.slice(self.step.results, self.new_states)
+
+    def closure(self, group: Group) -> tuple[Equation, ...]:
+        """Return the equations that make a group's new states from everything else."""
+        return self.step.program.slice((leaf.new for leaf in group.leaves), self.new_elsewhere(group))
+
+    def operands(self, group: Group) -> tuple[Equation, ...]:
+        """Return the equations behind the operands of the products in a group's closure."""
+        inner = set(self.closure(group))
+        operands = [
+            r.equation.inputs[1 - r.weight_side]
+            for r in (*self.relations.dense, *self.relations.opaque)
+            if r.equation in inner
+        ]
+        return self.step.program.slice(operands, self.new_elsewhere(group))
+
+    @cached_property
+    def beside(self) -> frozenset[int]:
+        """Temporal relations (by id) that also reach the result without passing a hidden state."""
+        return self._used_in(self.readout)
+
+    def cascaded(self, group: Group) -> frozenset[int]:
+        """Return the temporal relations (by id) that also act on a group through another weight."""
+        return self._used_in(self.operands(group))
+
+    def _used_in(self, equations: Sequence[Equation]) -> frozenset[int]:
+        inside = set(equations)
+        return frozenset(id(r) for r in self.temporal if any(e in inside for e, _ in r.uses))
+
+    @cached_property
+    def read_before(self) -> tuple[bool, ...]:
+        """For each group, whether its old states are read by the result or by other groups."""
+        flags = []
+        for group in self.groups:
+            old = {leaf.old for leaf in group.leaves}
+            places = [(self.readout, self.step.results)]
+            places += [(self.closure(g), ()) for g in self.groups if g is not group]
+            flags.append(
+                any(
+                    any(v in old for e in equations for v in e.inputs) or any(a in old for a in atoms)
+                    for equations, atoms in places
+                )
+            )
+        return tuple(flags)
+
+
+def compile_graph(model: Callable[..., Any], args: Sequence[Any], batched: bool | None = None) -> Graph:
+    """Find the hidden groups, the relations and the routes of a model's step.
+
+    Parameters
+    ----------
+    model : brainstate.nn.Module
+        A model whose states are initialised.
+    args : sequence of pytrees
+        Example arguments of `update`.
+    batched : bool, optional
+        Whether the first axis of every hidden state is the batch; found from the products if None.
+
+    Returns
+    -------
+    Graph
+        What the compiler found.
+
+    Raises
+    ------
+    CompileError
+        If the model has no hidden state, or if a group's transition is not position-diagonal.
+    """
+    step = trace_step(model, args)
+    if not step.hidden:
+        raise CompileError(
+            f"compile: the model must have a brainstate.HiddenState of floating type that `update` uses, "
+            f"got model={type(model).__name__} with none. "
+            "Initialise its states first (brainstate.nn.init_all_states), or train it without traces."
+        )
+    relations = find_relations(step)
+    members = _join_states(step, relations)
+    groups, routes = [], []
+    for index, leaves in enumerate(members):
+        shape = leaves[0].old.shape
+        found = _routes_into(step, relations, leaves, shape)
+        rows = 1 if batched else _count_row_axes(found, shape)
+        group = Group(index, leaves, shape, 0 if batched is False else rows)
+        groups.append(group)
+        routes += [Route(relation, group, positions) for relation, positions in found]
+    return Graph(step, relations, tuple(groups), tuple(routes))
+
+
+def _held(relations: Relations) -> set[Variable]:
+    """Outputs of mixing relations: the recursion looks no further."""
+    return {out for r in (*relations.dense, *relations.opaque) for out in r.equation.outputs}
+
+
+def _join_states(step: StepProgram, relations: Relations) -> list[tuple[StateLeaf, ...]]:
+    """Partition hidden states into groups: those that touch position by position."""
+    parent = list(range(len(step.hidden)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    held = _held(relations)
+    for leaf in step.hidden:
+        reached, _ = act_on(step.program.equations, {leaf.new: IDENTITY}, leaf.old.shape, held)  # type: ignore[dict-item]
+        for other in step.hidden:
+            touches = (reached.get(other.old), reached.get(other.new))  # type: ignore[call-overload]
+            if other.old.shape == leaf.old.shape and any(m is IDENTITY for m in touches):
+                parent[max(root(leaf.slot), root(other.slot))] = min(root(leaf.slot), root(other.slot))
+    members: dict[int, list[StateLeaf]] = {}
+    for leaf in step.hidden:
+        members.setdefault(root(leaf.slot), []).append(leaf)
+    return [tuple(leaves) for leaves in members.values()]
+
+
+def _routes_into(
+    step: StepProgram, relations: Relations, leaves: tuple[StateLeaf, ...], shape: tuple[int, ...]
+) -> list[tuple[Dense | Elementwise, np.ndarray | None]]:
+    own = {leaf.new for leaf in leaves}
+    elsewhere = {leaf.new for leaf in step.hidden} - own
+    uses = [use for r in relations.elementwise for use in r.uses]
+    reached, operands = act_on(
+        step.program.equations,
+        dict.fromkeys(own, IDENTITY),  # type: ignore[arg-type]
+        shape,
+        _held(relations) | elsewhere,  # type: ignore[arg-type]
+        uses,
+    )
+    for leaf in leaves:
+        positions = reached.get(leaf.old)
+        if positions is not None and positions is not IDENTITY:
+            raise _not_diagonal(leaf, positions)
+    found: list[tuple[Dense | Elementwise, np.ndarray | None]] = []
+    for relation in relations.all:
+        positions = _positions_of(relation, reached, operands, shape)
+        if positions is None:
+            continue
+        if isinstance(relation, Opaque):
+            raise CompileError(_no_trace(step, relation, relation.equation))
+        if isinstance(positions, Mixed):
+            raise CompileError(_mixed_weight(step, relation, positions.equation))
+        found.append((relation, positions if isinstance(positions, np.ndarray) else None))
+    return found
+
+
+def _positions_of(
+    relation: Relation,
+    reached: dict[Variable, PositionMap],
+    operands: dict[tuple[Equation, int], PositionMap],
+    shape: tuple[int, ...],
+) -> PositionMap | None:
+    if not isinstance(relation, Elementwise):
+        return next((reached[out] for out in relation.equation.outputs if out in reached), None)
+    joined: PositionMap | None = None
+    for use in relation.uses:
+        if use in operands:
+            joined = merge(joined, operands[use], relation.shape, shape, use[0])
+    return joined
+
+
+def _count_row_axes(
+    routes: list[tuple[Dense | Elementwise, np.ndarray | None]], shape: tuple[int, ...]
+) -> int:
+    counts = [r.n_row_axes for r, _ in routes if len(r.shape) == len(shape)]
+    return min([*counts, max(len(shape) - 1, 0)]) if counts else 0
+
+
+def _labels(step: StepProgram, relation: Relation) -> str:
+    return ", ".join(repr(leaf.label) for leaf in step.params if leaf.old in relation.sources)
+
+
+def _not_diagonal(leaf: StateLeaf, positions: PositionMap) -> CompileError:
+    how = (
+        f"{positions.equation.name!r} at {positions.equation.where} mixes its positions"
+        if isinstance(positions, Mixed)
+        else "its positions are moved (a roll, a flip or a transpose)"
+    )
+    return CompileError(
+        f"compile: the old value of a hidden state must act on its own unit only, or through a ParamState, "
+        f"got state={leaf.label!r}, where {how}. "
+        "Make the recurrent matrix a ParamState, or put jax.lax.stop_gradient around the operand."
+    )
+
+
+def _no_trace(step: StepProgram, relation: Relation, equation: Equation) -> str:
+    return (
+        f"compile: a parameter must reach a hidden state through a matrix product or position by position, "
+        f"got {_labels(step, relation)} in {equation.name!r} at {equation.where}. "
+        "Write it as a product `x @ w`, or keep it out of the hidden path."
+    )
+
+
+def _mixed_weight(step: StepProgram, relation: Relation, equation: Equation) -> str:
+    return (
+        f"compile: between a parameter and a hidden state every operation must keep positions, "
+        f"got {equation.name!r} at {equation.where} after {_labels(step, relation)}. "
+        "Move that operation before the product, or put a trainable product behind it."
+    )

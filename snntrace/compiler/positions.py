@@ -1,0 +1,186 @@
+"""Which position of a hidden group does a value act on?
+
+A backward pass from the new states of a group. Every value that reaches them is given, for each of its
+positions, the one position of the group that it acts on; a value that acts on several is *mixed*.
+The pass stops where the caller says so (at the outputs of mixing relations, which the recursion holds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from snntrace.compiler.primitives import is_elementwise, is_structural, moved_positions
+from snntrace.jaxprs import Atom, Equation, Variable
+
+
+class Identity:
+    """Position p acts on position p."""
+
+
+IDENTITY = Identity()
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A position acts on several positions, because of an equation."""
+
+    equation: Equation
+
+
+PositionMap = Identity | Mixed | np.ndarray
+"""An int array holds for each position of a value the flat position it acts on, or -1 for none."""
+
+
+def as_array(positions: PositionMap, shape: tuple[int, ...]) -> np.ndarray:
+    """Write a map as an int array."""
+    if isinstance(positions, np.ndarray):
+        return positions
+    return np.arange(np.prod(shape, dtype=int), dtype=np.int32).reshape(shape)
+
+
+def simplify(positions: np.ndarray, target_shape: tuple[int, ...]) -> PositionMap:
+    """Recognise the identity."""
+    if positions.shape == target_shape and np.array_equal(
+        positions.reshape(-1), np.arange(positions.size, dtype=np.int32)
+    ):
+        return IDENTITY
+    return positions
+
+
+def merge(
+    one: PositionMap | None,
+    two: PositionMap,
+    shape: tuple[int, ...],
+    target_shape: tuple[int, ...],
+    equation: Equation,
+) -> PositionMap:
+    """Join what two uses of one value say."""
+    if one is None or isinstance(two, Mixed):
+        return two
+    if isinstance(one, Mixed) or (one is IDENTITY and two is IDENTITY):
+        return one
+    a, b = as_array(one, shape), as_array(two, shape)
+    if np.any((a >= 0) & (b >= 0) & (a != b)):
+        return Mixed(equation)
+    return simplify(np.where(a >= 0, a, b), target_shape)
+
+
+def act_on(
+    equations: Iterable[Equation],
+    starts: Mapping[Variable, PositionMap],
+    target_shape: tuple[int, ...],
+    stops: Iterable[Variable],
+    keep: Iterable[tuple[Equation, int]] = (),
+) -> tuple[dict[Variable, PositionMap], dict[tuple[Equation, int], PositionMap]]:
+    """Carry position maps backward through equations.
+
+    Parameters
+    ----------
+    equations : iterable of Equation
+        The program, in order.
+    starts : mapping of Variable to PositionMap
+        The values whose positions are asked about.
+    target_shape : tuple of int
+        Shape of the space of positions.
+    stops : iterable of Variable
+        Values behind which the pass does not look.
+    keep : iterable of (Equation, int)
+        Operands of equations to report on separately, and not to follow.
+
+    Returns
+    -------
+    values : dict of Variable to PositionMap
+        The map of every value reached.
+    operands : dict of (Equation, int) to PositionMap
+        The map of every operand in `keep`, in the shape that the equation broadcasts it to.
+    """
+    reached: dict[Variable, PositionMap] = dict(starts)
+    operands: dict[tuple[Equation, int], PositionMap] = {}
+    stopped, kept = set(stops), set(keep)
+
+    def reach(equation: Equation, index: int, atom: Atom, positions: PositionMap) -> None:
+        if (equation, index) in kept:
+            shape = (
+                equation.outputs[0].shape
+                if is_elementwise(equation) and isinstance(positions, np.ndarray)
+                else atom.shape
+            )
+            operands[equation, index] = merge(
+                operands.get((equation, index)), positions, shape, target_shape, equation
+            )
+        elif isinstance(atom, Variable) and atom.is_float:
+            reached[atom] = merge(reached.get(atom), positions, atom.shape, target_shape, equation)
+
+    for equation in reversed(list(equations)):
+        found = [(o, reached[v]) for o, v in enumerate(equation.outputs) if v in reached]
+        found = [(o, m) for o, m in found if equation.outputs[o] not in stopped]
+        if not found or equation.name == "stop_gradient":
+            continue
+        if is_elementwise(equation):
+            for i, atom in enumerate(equation.inputs):
+                reach(equation, i, atom, _through_elementwise(equation, i, atom, found, kept))
+        elif is_structural(equation):
+            table = moved_positions(equation)
+            for i, atom in enumerate(equation.inputs):
+                reach(equation, i, atom, _through_structure(equation, table, i, atom, found, target_shape))
+        else:
+            for i, atom in enumerate(equation.inputs):
+                reach(equation, i, atom, Mixed(equation))
+    return reached, operands
+
+
+def _through_elementwise(
+    equation: Equation,
+    index: int,
+    atom: Atom,
+    found: list[tuple[int, PositionMap]],
+    kept: set[tuple[Equation, int]],
+) -> PositionMap:
+    (_, positions), *more = found
+    shape = equation.outputs[0].shape
+    if more or isinstance(positions, Mixed) or (equation, index) in kept or atom.shape == shape:
+        return positions if not more else Mixed(equation)
+    return _gather_back(
+        np.broadcast_to(
+            np.arange(np.prod(atom.shape, dtype=int), dtype=np.int32).reshape(atom.shape), shape
+        ),
+        as_array(positions, shape),
+        atom.shape,
+        equation,
+    )
+
+
+def _gather_back(
+    origin: np.ndarray, positions: np.ndarray, shape: tuple[int, ...], equation: Equation
+) -> PositionMap:
+    """Give each operand position what its copies act on; several targets mean mixing."""
+    result = np.full(int(np.prod(shape, dtype=int)), -1, np.int32)
+    used = (origin >= 0) & (positions >= 0)
+    result[origin[used]] = positions[used]
+    if np.any(result[origin[used]] != positions[used]):
+        return Mixed(equation)
+    return result.reshape(shape)
+
+
+def _through_structure(
+    equation: Equation,
+    table: list[list[np.ndarray]],
+    index: int,
+    atom: Atom,
+    found: list[tuple[int, PositionMap]],
+    target_shape: tuple[int, ...],
+) -> PositionMap:
+    joined: PositionMap | None = None
+    for o, positions in found:
+        if isinstance(positions, Mixed):
+            return positions
+        back = _gather_back(
+            table[o][index], as_array(positions, equation.outputs[o].shape), atom.shape, equation
+        )
+        joined = merge(joined, back, atom.shape, target_shape, equation)
+    if isinstance(joined, np.ndarray):
+        return simplify(joined, target_shape)
+    return joined if joined is not None else Mixed(equation)

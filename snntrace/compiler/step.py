@@ -1,0 +1,161 @@
+"""From a model to its step program: one jaxpr whose inputs and outputs have names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import brainstate
+import jax
+import jax.numpy as jnp
+from brainstate.transform import StatefulFunction
+
+from snntrace.errors import CompileError
+from snntrace.jaxprs import Atom, Program, Variable, from_closed_jaxpr
+
+Path = tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class StateLeaf:
+    """One array of a model's state, before and after a step.
+
+    `slot` is the position among all leaves of its kind; `state` is the position of its State.
+    """
+
+    path: Path
+    state: int
+    slot: int
+    old: Variable
+    new: Atom
+
+    @property
+    def label(self) -> str:
+        """The path as a user would write it."""
+        return ".".join(str(p) for p in self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class StepProgram:
+    """A model's `update`, as a program over flat lists of arrays.
+
+    Inputs are, in this order, the arguments of `update` and the states; outputs are the result of
+    `update` and the new states.
+    """
+
+    program: Program
+    arguments: tuple[Variable, ...]
+    arguments_tree: Any
+    results: tuple[Atom, ...]
+    results_tree: Any
+    params: tuple[StateLeaf, ...]
+    hidden: tuple[StateLeaf, ...]
+    others: tuple[StateLeaf, ...]
+    param_states: tuple[Any, ...]
+    hidden_states: tuple[Any, ...]
+    other_states: tuple[Any, ...]
+    param_paths: tuple[Path, ...]
+    unread_paths: tuple[Path, ...]
+    unread_states: tuple[Any, ...]
+
+
+def leaves_of(states: Sequence[Any]) -> list[Any]:
+    """Read the arrays of some states, flat."""
+    return [leaf for state in states for leaf in jax.tree.leaves(state.value)]
+
+
+def write_leaves(states: Sequence[Any], leaves: Sequence[Any]) -> None:
+    """Write flat arrays back into states."""
+    position = 0
+    for state in states:
+        tree = jax.tree.structure(state.value)
+        state.value = jax.tree.unflatten(tree, leaves[position : position + tree.num_leaves])
+        position += tree.num_leaves
+
+
+def kind_of(state: Any) -> str:
+    """Tell whether a state is a parameter, a hidden state or another one."""
+    if isinstance(state, brainstate.ParamState):
+        return "param"
+    if isinstance(state, brainstate.HiddenState):
+        leaves = jax.tree.leaves(state.value)
+        if all(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves):
+            return "hidden"
+    return "other"
+
+
+def trace_step(model: Callable[..., Any], args: Sequence[Any]) -> StepProgram:
+    """Trace a model's `update` once.
+
+    Parameters
+    ----------
+    model : brainstate.nn.Module
+        The model; its states must be initialised.
+    args : sequence of pytrees
+        Example arguments of `update` for one step.
+
+    Returns
+    -------
+    StepProgram
+        The step with every input and output named.
+
+    Raises
+    ------
+    CompileError
+        If the step writes a parameter, or if the model has no hidden state.
+    """
+    stateful = StatefulFunction(model, return_only_write=False)
+    stateful.make_jaxpr(*args)
+    closed = stateful.get_jaxpr(*args)
+    states = stateful.get_states(*args)
+    out_shapes = stateful.get_out_shapes(*args)
+    program = from_closed_jaxpr(closed)
+
+    flat_args, args_tree = jax.tree.flatten(tuple(args))
+    n_args = len(flat_args)
+    n_results = len(jax.tree.leaves(out_shapes[0]))
+    known = {id(s): p for p, s in model.states().items()}  # type: ignore[attr-defined]
+    old_vars, new_vars = list(program.inputs[n_args:]), list(program.outputs[n_results:])
+
+    leaves: dict[str, list[StateLeaf]] = {"param": [], "hidden": [], "other": []}
+    grouped: dict[str, list[Any]] = {"param": [], "hidden": [], "other": []}
+    position = 0
+    for state in states:
+        kind = kind_of(state)
+        base = known.get(id(state), (getattr(state, "name", None) or type(state).__name__,))
+        values = jax.tree_util.tree_leaves_with_path(state.value)
+        for key, _ in values:
+            path = (*base, *(getattr(k, "key", getattr(k, "idx", k)) for k in key))
+            leaf = StateLeaf(
+                path, len(grouped[kind]), len(leaves[kind]), old_vars[position], new_vars[position]
+            )
+            leaves[kind].append(leaf)
+            position += 1
+        grouped[kind].append(state)
+
+    for leaf in leaves["param"]:
+        if leaf.new is not leaf.old:
+            raise CompileError(
+                f"compile: a step must not write a ParamState, got a new value for {leaf.label!r}. "
+                "Keep what the step changes in a ShortTermState or LongTermState."
+            )
+    read_ids = {id(s) for s in grouped["param"]}
+    all_params = model.states(brainstate.ParamState)  # type: ignore[attr-defined]
+    unread = {p: s for p, s in all_params.items() if id(s) not in read_ids}
+    return StepProgram(
+        program=program,
+        arguments=program.inputs[:n_args],
+        arguments_tree=args_tree,
+        results=program.outputs[:n_results],
+        results_tree=jax.tree.structure(out_shapes[0]),
+        params=tuple(leaves["param"]),
+        hidden=tuple(leaves["hidden"]),
+        others=tuple(leaves["other"]),
+        param_states=tuple(grouped["param"]),
+        hidden_states=tuple(grouped["hidden"]),
+        other_states=tuple(grouped["other"]),
+        param_paths=tuple(known.get(id(s), (s.name,)) for s in grouped["param"]),
+        unread_paths=tuple(unread),
+        unread_states=tuple(unread.values()),
+    )

@@ -1,0 +1,226 @@
+"""What streaming and windows share: functions, recursion, layouts and learning signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from snntrace.compiler.graph import Graph
+from snntrace.compiler.perturb import Arrays, Point, Signals, StepFunctions, Weights
+from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.uniform import collapsing_routes
+from snntrace.executors.layout import Layout
+from snntrace.executors.recursion import Recursion
+from snntrace.rules.rule import Rule
+
+Array = Any
+
+
+class Carried(NamedTuple):
+    """What a learner carries from step to step."""
+
+    hidden: Arrays
+    others: Arrays
+    traces: Arrays
+
+
+class Given(NamedTuple):
+    """Cotangents that come from outside the step.
+
+    `results` and `states` are the loss's; `projected` holds for each group a signal projected onto
+    it, or None.
+    """
+
+    results: Arrays
+    states: Arrays
+    projected: tuple[Array | None, ...]
+
+
+class Engine:
+    """A graph under a rule.
+
+    Parameters
+    ----------
+    graph : Graph
+        What the compiler found.
+    rule : Rule
+        The four choices.
+    functions : StepFunctions
+        The step's functions, with the rule's cuts.
+    at_output : bool
+        Whether projected signals enter at the unit's output, and not at every state.
+    collapse : bool
+        Whether to use one trace for all units where that is exact.
+    """
+
+    def __init__(
+        self, graph: Graph, rule: Rule, functions: StepFunctions, at_output: bool, collapse: bool
+    ) -> None:
+        self.graph = graph
+        self.rule = rule
+        self.functions = functions
+        self.at_output = at_output
+        self.recursion = Recursion(functions, rule)
+        collapsed = self._find_collapsing() if collapse else set()
+        self.layouts = tuple(Layout(route, id(route) in collapsed) for route in graph.routes)
+
+    def _find_collapsing(self) -> set[int]:
+        if self.rule.recursion == "coupled":
+            return set()
+        functions, step = self.functions, self.graph.step
+
+        def shapes(variables: Sequence[Any]) -> Arrays:
+            return tuple(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in variables)
+
+        old = shapes([leaf.old for leaf in step.hidden])
+        point = Point(
+            shapes(step.arguments),
+            old,
+            old,
+            shapes([leaf.old for leaf in step.others]),
+            shapes([r.output for r in functions.products]),
+        )
+        weights = Weights(shapes(functions.float_vars), shapes(functions.other_vars))
+        return {
+            id(route)
+            for group in self.graph.groups
+            for route in collapsing_routes(functions, group, weights, point)
+        }
+
+    def zero_traces(self) -> Arrays:
+        """Return traces that have seen nothing."""
+        return tuple(jnp.zeros(layout.shape, layout.dtype) for layout in self.layouts)
+
+    def operand(self, relation: Dense | Elementwise, weights: Weights, point: Point) -> Array | None:
+        """Return the presynaptic operand as (f, j), or None for an elementwise parameter."""
+        if not isinstance(relation, Dense):
+            return None
+        return relation.rows(self.functions.operand(relation, weights, point))
+
+    def open_step(self, weights: Weights, point: Point, given: Given) -> tuple[list[Array], Signals]:
+        """Differentiate inside the step.
+
+        Returns
+        -------
+        direct : list of array
+            The step's own gradient at the end of each weight chain, traces aside.
+        signals : Signals
+            The learning signals at new and old states, and what reaches relations beside them.
+        """
+        zeros = self.functions.zero_signals()
+
+        def spatial(floats: Arrays, zeros: Signals) -> Any:
+            return self.functions.spatial(Weights(floats, weights.others), point, zeros)
+
+        return self.pull_through(spatial, weights.floats, zeros, given)
+
+    def pull_through(
+        self, spatial: Callable[..., Any], floats: Arrays, zeros: Signals, given: Given
+    ) -> tuple[list[Array], Signals]:
+        """Pull cotangents back through a step, or through many steps side by side."""
+        (results, states, outputs), vjp = jax.vjp(spatial, floats, zeros)
+        state_ct = list(given.states)
+        output_ct: list[Array | None] = [None if o is None else jnp.zeros_like(o) for o in outputs]
+        for group, signal in zip(self.graph.groups, given.projected, strict=True):
+            if signal is None:
+                continue
+            if self.at_output:
+                output = outputs[group.index]
+                output_ct[group.index] = signal.reshape(output.shape).astype(output.dtype)
+            else:
+                for leaf in group.leaves:
+                    state_ct[leaf.slot] = state_ct[leaf.slot] + signal.astype(leaf.old.dtype)
+        direct, signals = vjp((_cotangents(results, given.results), tuple(state_ct), tuple(output_ct)))
+        return list(direct), signals
+
+    def group_signals(self, signals: Signals) -> list[tuple[Array, Array | None]]:
+        """Stack the signals of each group's states: at the new states, and at the old ones if read."""
+        stacked = []
+        for group, flag in zip(self.graph.groups, self.graph.read_before, strict=True):
+            new = jnp.stack([signals.new[leaf.slot] for leaf in group.leaves])
+            old = jnp.stack([signals.old[leaf.slot] for leaf in group.leaves]) if flag else None
+            stacked.append((new, old))
+        return stacked
+
+    def add_side(
+        self, direct: list[Array], signals: Signals, weights: Weights, point: Point
+    ) -> list[Array]:
+        """Add what reaches temporal relations beside the hidden states, in one step."""
+        for relation, value in zip(self.functions.side_relations, signals.relations, strict=True):
+            slot = self.functions.float_slot[relation.weight]
+            if isinstance(relation, Dense):
+                x = self.operand(relation, weights, point)
+                update = relation.unmatrix(x.T @ relation.columns(value))  # type: ignore[union-attr]
+            else:
+                update = relation.gather(value)
+            direct[slot] = direct[slot] + update
+        return direct
+
+
+def _cotangents(primals: Arrays, cotangents: Arrays) -> Arrays:
+    """Give integer results the cotangents that JAX wants for them."""
+    return tuple(
+        c
+        if jnp.issubdtype(jnp.result_type(p), jnp.inexact)
+        else jnp.zeros(jnp.shape(p), jax.dtypes.float0)
+        for p, c in zip(primals, cotangents, strict=True)
+    )
+
+
+def is_primal(leaf: Any) -> bool:
+    """Whether a leaf is a custom_vjp argument that says if it is differentiated."""
+    return hasattr(leaf, "perturbed") and hasattr(leaf, "value")
+
+
+def primal_values(tree: Any) -> Any:
+    """Take the values of custom_vjp arguments."""
+    return jax.tree.map(lambda v: v.value if is_primal(v) else v, tree, is_leaf=is_primal)
+
+
+def instantiate(cotangents: Any) -> Any:
+    """Write symbolic zero cotangents as arrays."""
+    zero = jax.custom_derivatives.SymbolicZero
+
+    def write(c: Any) -> Any:
+        if not isinstance(c, zero):
+            return c
+        dtype = c.dtype if c.dtype != jax.dtypes.float0 else jnp.float32
+        return jnp.zeros(c.shape, dtype)
+
+    return jax.tree.map(write, cotangents, is_leaf=lambda c: isinstance(c, zero))
+
+
+def refuse_input_gradients(args: Any) -> None:
+    """Refuse to differentiate a step along its input.
+
+    Raises
+    ------
+    TypeError
+        If a gradient with respect to the input is asked for.
+    """
+    for leaf in jax.tree.leaves(args, is_leaf=is_primal):
+        if is_primal(leaf) and leaf.perturbed:
+            raise TypeError(
+                "Learner: the input must not depend on what is differentiated, got an input that does. "
+                "Put the layers before the learner into the model, or jax.lax.stop_gradient around the input."
+            )
+
+
+def projected_signals(
+    engine: Engine, results_ct: Arrays, projected: tuple[Array | None, ...]
+) -> tuple[Array | None, ...]:
+    """Turn what was given for each group into its signal.
+
+    For ``signal="target"`` the projections were computed before the step; for ``"random"`` the given
+    matrices B project the loss's gradient at the result, ``d loss / d out . B``.
+    """
+    if engine.rule.signal != "random":
+        return projected
+    (error,) = results_ct
+    return tuple(
+        None if b is None else (error @ b).reshape(*error.shape[:-1], *group.shape[group.n_row_axes :])
+        for b, group in zip(projected, engine.graph.groups, strict=True)
+    )

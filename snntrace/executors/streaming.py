@@ -1,0 +1,82 @@
+"""Streaming: one step at a time, the trace carried along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from snntrace.compiler.perturb import Arrays, Point
+from snntrace.executors.engine import (
+    Carried,
+    Engine,
+    Given,
+    instantiate,
+    primal_values,
+    projected_signals,
+    refuse_input_gradients,
+)
+
+Array = Any
+
+
+def streaming_step(engine: Engine) -> Callable[..., tuple[Arrays, Carried]]:
+    """Make the differentiable streaming step.
+
+    Returns
+    -------
+    callable
+        ``step(params, args, carried, projected) -> (results, carried)``. Its derivative along the
+        parameters is ``L^t . eps^t`` plus the step's own gradient beside the traces; what a step
+        leaves behind does not carry gradient into the next one.
+    """
+
+    def forward(params: Arrays, args: Arrays, carried: Carried) -> tuple[Arrays, Carried, Point]:
+        functions = engine.functions
+        weights = functions.weights(params)
+        done = functions.forward(weights, args, carried.hidden, carried.others)
+        point = Point(args, carried.hidden, done.new, carried.others, done.products)
+        prepared = engine.recursion.prepare(weights)
+        coefficients = [engine.recursion(g, weights, point, prepared) for g in engine.graph.groups]
+        traces = []
+        for layout, trace in zip(engine.layouts, carried.traces, strict=True):
+            found = coefficients[layout.route.group.index]
+            operand = engine.operand(layout.relation, weights, point)
+            traces.append(layout.advance(trace, found.d, found.df[id(layout.relation)], operand))
+        return done.results, Carried(done.new, done.others, tuple(traces)), point
+
+    @jax.custom_vjp
+    def step(
+        params: Arrays, args: Arrays, carried: Carried, projected: tuple[Array | None, ...]
+    ) -> tuple[Arrays, Carried]:
+        results, after, _ = forward(params, args, carried)
+        return results, after
+
+    def step_fwd(params: Any, args: Any, carried: Any, projected: Any) -> tuple[Any, Any]:
+        refuse_input_gradients(args)
+        params, args, carried, projected = primal_values((params, args, carried, projected))
+        results, after, point = forward(params, args, carried)
+        before = carried.traces if any(engine.graph.read_before) else None
+        return (results, after), (params, point, before, after.traces, projected)
+
+    def step_bwd(residuals: Any, cotangents: Any) -> tuple[Any, None, None, None]:
+        params, point, before, traces, projected = residuals
+        results_ct, carried_ct = instantiate(cotangents)
+        functions = engine.functions
+        weights = functions.weights(params)
+        given = Given(results_ct, carried_ct.hidden, projected_signals(engine, results_ct, projected))
+        direct, signals = engine.open_step(weights, point, given)
+        direct = engine.add_side(direct, signals, weights, point)
+        stacked = engine.group_signals(signals)
+        for i, layout in enumerate(engine.layouts):
+            new, old = stacked[layout.route.group.index]
+            gradient = layout.contract(new, traces[i])
+            if old is not None:
+                gradient = gradient + layout.contract(old, before[i])
+            slot = functions.float_slot[layout.relation.weight]
+            direct[slot] = direct[slot] + layout.to_weight(gradient)
+        return functions.pull_back(params, direct), None, None, None
+
+    step.defvjp(step_fwd, step_bwd, symbolic_zeros=True)
+    return step

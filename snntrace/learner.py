@@ -1,0 +1,478 @@
+"""The learner: a model under a learning rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import brainstate
+import jax
+import jax.numpy as jnp
+
+from snntrace.compiler.graph import Graph, compile_graph
+from snntrace.compiler.outputs import unit_outputs
+from snntrace.compiler.perturb import StepFunctions
+from snntrace.compiler.report import Report
+from snntrace.compiler.step import leaves_of, write_leaves
+from snntrace.errors import NotCompiledError
+from snntrace.executors.bptt import bptt_unroll
+from snntrace.executors.engine import Carried, Engine
+from snntrace.executors.streaming import streaming_step
+from snntrace.executors.window import unroll_function
+from snntrace.rules.feedback import Feedback, project, target_array
+from snntrace.rules.rule import Rule
+
+Array = Any
+
+
+class EligibilityTrace(brainstate.ShortTermState):
+    """The trace of one relation into one hidden group."""
+
+
+class Learner(brainstate.nn.Module):
+    r"""A model that computes its own gradients online.
+
+    The gradient of every step is its own, plus what the past left in the traces:
+
+    .. math:: \nabla W = \sum_t L^t \cdot \epsilon^t + \text{(what the step gives } W \text{ beside its states)}
+
+    Make one with `snntrace.compile`, or as ``snntrace.D_RTRL(model)`` followed by `compile_graph`.
+
+    Parameters
+    ----------
+    model : brainstate.nn.Module
+        The model; used as it is.
+    rule : Rule
+        The learning rule.
+    B_list : sequence of (array of shape (n_target, n_units) or None), or 'normal', optional
+        Feedback matrices, for rules that project a signal; see `Feedback`.
+    target_timing : {'per-step', 'sequence-end'}
+        Whether `update` needs a target at every step.
+    name : str, optional
+        Name of the module.
+    vjp_method : {'single-step'}
+        Accepted for code written for braintrace.
+    fast_solve : bool
+        False computes one trace a synapse, step by step, with no shortcut: the plain reference.
+    window : int, optional
+        Steps of a window in `unroll`; the whole sequence if None. It changes cost and memory, never the
+        gradient.
+    signal, reduction, scale, seed, output
+        See `Feedback`.
+
+    Raises
+    ------
+    TypeError
+        If the model is no module, or an option does not belong to the rule.
+    ValueError
+        If an option has an unknown value or a matrix a wrong rank.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        rule: Rule,
+        B_list: Any = None,
+        target_timing: str | None = None,
+        name: str | None = None,
+        vjp_method: str = "single-step",
+        fast_solve: bool = True,
+        *,
+        window: int | None = None,
+        signal: str | None = None,
+        reduction: str | None = None,
+        scale: float | None = None,
+        seed: int | None = None,
+        output: Sequence[int | None] | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        who = rule.name
+        if not isinstance(model, brainstate.nn.Module):
+            raise TypeError(
+                f"{who}: model must be a brainstate.nn.Module, got model={type(model).__name__}. "
+                "Put the step into a module's `update`."
+            )
+        if vjp_method != "single-step":
+            raise ValueError(
+                f"{who}: vjp_method must be 'single-step', got vjp_method={vjp_method!r}. "
+                "For several steps at once use window=K and `unroll`."
+            )
+        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
+            raise ValueError(
+                f"{who}: window must be a positive number of steps or None, got window={window!r}. "
+                "Give e.g. window=20."
+            )
+        given = {
+            "B_list": B_list, "target_timing": target_timing, "signal": signal, "reduction": reduction,
+            "scale": scale, "seed": seed, "output": output,
+        }  # fmt: skip
+        given = {k: v for k, v in given.items() if v is not None}
+        if not rule.projects and given:
+            raise TypeError(
+                f"{who}: a rule that does not project a signal takes no feedback options, "
+                f"got {', '.join(given)}. Leave them out, or choose OSTTP."
+            )
+        self.feedback = Feedback(**given) if rule.projects else None
+        if self.feedback is not None:
+            self.feedback.check(who)
+        self.model = model
+        self.rule = rule
+        self.window = window
+        self.fast_solve = bool(fast_solve)
+        self.graph: Graph | None = None
+        self.traces: list[EligibilityTrace] = []
+
+    # Compilation -------------------------------------------------------------------------------
+
+    def compile_graph(self, *args: Any, batched: bool | None = None) -> None:
+        """Analyse the model's step and make the traces.
+
+        Parameters
+        ----------
+        *args : pytrees
+            Example arguments of the model's `update` for one step.
+        batched : bool, optional
+            Whether the first axis of hidden states is the batch; found from the products if None.
+
+        Raises
+        ------
+        CompileError
+            If the model cannot be given exact traces as it is written.
+        ValueError
+            If feedback matrices do not fit the hidden groups.
+        """
+        graph = compile_graph(self.model, args, batched)
+        matrices: tuple[Array | None, ...] = (None,) * len(graph.groups)
+        outputs: tuple[Any, ...] = (None,) * len(graph.groups)
+        at_output = False
+        if self.feedback is not None:
+            matrices = self.feedback.matrices(self.rule.name, graph)
+            at_output = self.feedback.signal == "output"
+            if at_output:
+                wanted = [m is not None for m in matrices]
+                outputs = unit_outputs(graph, wanted, self.feedback.output)
+        functions = StepFunctions(graph, [m is not None for m in matrices], outputs)
+        self.graph = graph
+        self.engine = Engine(graph, self.rule, functions, at_output, self.fast_solve)
+        self.matrices = matrices
+        self.report = Report(self.model, self.engine)
+        self._step = jax.jit(streaming_step(self.engine))
+        self._unrolls: dict[tuple[int | None, bool], Callable[..., Any]] = {}
+        with_traces = self.rule.recursion != "full"
+        self.traces = (
+            [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
+        )
+        initial = leaves_of([*graph.step.hidden_states, *self._short_term_others()])
+        known = not any(isinstance(v, jax.core.Tracer) for v in initial)
+        self._initial = initial if known else None
+
+    def _short_term_others(self) -> list[Any]:
+        others = self._compiled().step.other_states
+        return [s for s in others if isinstance(s, brainstate.ShortTermState)]
+
+    def _compiled(self) -> Graph:
+        if self.graph is None:
+            raise NotCompiledError(
+                f"{self.rule.name}: the learner must be compiled before it is used, got none. "
+                "Call compile_graph(x0) with an example input, or make it with snntrace.compile."
+            )
+        return self.graph
+
+    @property
+    def param_states(self) -> dict[Any, Any]:
+        """The model's parameters, as ``model.states(brainstate.ParamState)``."""
+        return dict(self.model.states(brainstate.ParamState))
+
+    # State -------------------------------------------------------------------------------------
+
+    def reset_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
+        """Put hidden states and traces back to where they began.
+
+        Raises
+        ------
+        ValueError
+            If the batch size differs from the one compiled for.
+        NotCompiledError
+            If the learner was compiled inside a transformation, so that its first states are unknown.
+        """
+        graph = self._compiled()
+        if self._initial is None:
+            raise NotCompiledError(
+                f"{self.rule.name}: reset_state must know the initial states, got a learner that was compiled "
+                "inside a transformation. Initialise the model's states and call compile_graph again."
+            )
+        rows = graph.groups[0].shape[: graph.groups[0].n_row_axes]
+        if batch_size is not None and rows and batch_size != rows[0]:
+            raise ValueError(
+                f"{self.rule.name}: batch_size must be the one compiled for, got batch_size={batch_size} "
+                f"for {rows[0]}. Compile again for another batch size."
+            )
+        write_leaves([*graph.step.hidden_states, *self._short_term_others()], self._initial)
+        for state in self.traces:
+            state.value = jnp.zeros_like(state.value)
+
+    def _carried(self) -> Carried:
+        step = self._compiled().step
+        return Carried(
+            tuple(leaves_of(step.hidden_states)),
+            tuple(leaves_of(step.other_states)),
+            tuple(t.value for t in self.traces),
+        )
+
+    def _write(self, carried: Carried) -> None:
+        step = self._compiled().step
+        write_leaves(step.hidden_states, carried.hidden)
+        write_leaves(step.other_states, carried.others)
+        for state, value in zip(self.traces, carried.traces, strict=True):
+            state.value = value
+
+    def _params(self) -> tuple[Array, ...]:
+        return tuple(leaves_of(self._compiled().step.param_states))
+
+    # Running -----------------------------------------------------------------------------------
+
+    def update(self, *args: Any, y_target: Any = None) -> Any:
+        """Run one step, and carry the traces.
+
+        ``brainstate.transform.grad`` around it gives the step's gradient under the rule.
+
+        Parameters
+        ----------
+        *args : pytrees
+            The model's input at this step.
+        y_target : array of shape (..., n_target), or integer labels of shape (...), optional
+            The target, for rules that project it.
+
+        Returns
+        -------
+        pytree
+            The model's result.
+
+        Raises
+        ------
+        ValueError
+            If a target is missing, superfluous or of a wrong shape.
+        """
+        graph = self._compiled()
+        if self.rule.recursion == "full":
+            raise ValueError(
+                f"{self.rule.name}: update must run under a rule with traces, got rule={self.rule.name}. "
+                "Use unroll, or an online rule."
+            )
+        flat = self._flat(args, graph.step.arguments)
+        signals = self._signals(y_target, ())
+        results, after = self._step(self._params(), flat, self._carried(), signals)
+        self._write(after)
+        return jax.tree.unflatten(graph.step.results_tree, results)
+
+    def unroll(self, *xs: Any, y_target: Any = None, carry: bool = True) -> Any:
+        """Run a sequence.
+
+        Parameters
+        ----------
+        *xs : pytrees with a leading time axis
+            The model's input, (T, ...).
+        y_target : array, optional
+            For rules that project a target: (T, ..., n_target) or integer labels (T, ...) with
+            ``target_timing='per-step'``, without the time axis with ``'sequence-end'``.
+        carry : bool
+            Whether to start from the present traces and to leave new ones, so that `update` and `unroll`
+            can follow each other. Without, the sequence stands alone, which is cheaper; hidden states are
+            carried all the same.
+
+        Returns
+        -------
+        pytree with a leading time axis
+            The model's results, differentiable along the parameters.
+        """
+        graph = self._compiled()
+        flat = self._flat(xs, graph.step.arguments, sequence=True)
+        length = flat[0].shape[0]
+        carried = self._carried()
+        if self.rule.recursion == "full":
+            results, after = self._unroller(None, False)(self._params(), flat, carried)
+        else:
+            signals = self._signals(y_target, (length,))
+            start = carried if carry else carried._replace(traces=self.engine.zero_traces())
+            results, after = self._unroller(self.window, carry)(self._params(), flat, start, signals)
+        self._write(after)
+        return jax.tree.unflatten(graph.step.results_tree, results)
+
+    def _unroller(self, window: int | None, carry: bool) -> Callable[..., Any]:
+        key = (window, carry)
+        if key not in self._unrolls:
+            if self.rule.recursion == "full":
+                function: Callable[..., Any] = bptt_unroll(self.engine.functions)
+            elif not self.fast_solve:
+                function = unroll_function(self.engine, 1, carry)
+            else:
+                function = unroll_function(self.engine, window, carry)
+            self._unrolls[key] = jax.jit(function)
+        return self._unrolls[key]
+
+    def value_and_grad(
+        self, loss_fn: Callable[..., Any], has_aux: bool = False, carry: bool = False
+    ) -> Callable[..., Any]:
+        """Make a function that gives a sequence's loss and gradients.
+
+        Parameters
+        ----------
+        loss_fn : callable
+            ``loss_fn(outs, *targets) -> scalar``, with `outs` of shape (T, ...); with `has_aux`, it
+            returns ``(scalar, aux)``.
+        has_aux : bool
+            Whether `loss_fn` returns something besides the loss.
+        carry : bool
+            False: every call is a sequence of its own, begun from the initial states, which are put back
+            afterwards. True: calls continue each other.
+
+        Returns
+        -------
+        callable
+            ``f(xs, *targets, y_target=None) -> (loss, grads)``, or ``((loss, aux), grads)``. `grads` has the
+            keys of ``model.states(brainstate.ParamState)``.
+        """
+        self._compiled()
+
+        def evaluate(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:
+            if not carry:
+                self.reset_state()
+            inputs = xs if isinstance(xs, tuple) else (xs,)
+            outs = self.unroll(*inputs, y_target=y_target, carry=carry)
+            value = loss_fn(outs, *targets)
+            if not carry:
+                self.reset_state()
+            return value
+
+        def run(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:
+            states = self.param_states
+            found = brainstate.transform.grad(
+                evaluate, states, has_aux=has_aux, return_value=True, check_states=False
+            )(xs, targets, y_target)
+            if has_aux:
+                grads, loss, aux = found
+                return (loss, aux), grads
+            grads, loss = found
+            return loss, grads
+
+        jitted = brainstate.transform.jit(run)
+
+        def value_and_grad(xs: Any, *targets: Any, y_target: Any = None) -> Any:
+            self._flat(xs if isinstance(xs, tuple) else (xs,), self._compiled().step.arguments, True)
+            return jitted(xs, targets, y_target)
+
+        return value_and_grad
+
+    # Input -------------------------------------------------------------------------------------
+
+    def _flat(self, args: Any, expected: Sequence[Any], sequence: bool = False) -> tuple[Array, ...]:
+        step = self._compiled().step
+        flat, tree = jax.tree.flatten(tuple(args))
+        lead = 1 if sequence else 0
+        shapes = [jnp.shape(v)[lead:] if jnp.ndim(v) >= lead else None for v in flat]
+        wanted = [v.shape for v in expected]
+        lengths = {jnp.shape(v)[0] for v in flat if jnp.ndim(v) > 0} if sequence else {1}
+        if tree != step.arguments_tree or shapes != wanted or len(lengths) != 1 or 0 in lengths:
+            what = "(time, *shape)" if sequence else "shape"
+            raise ValueError(
+                f"{self.rule.name}: the input must have {what} as the example it was compiled for, "
+                f"{[tuple(w) for w in wanted]}, got {[jnp.shape(v) for v in flat]}. "
+                "Compile again for another batch size or width."
+            )
+        return tuple(
+            jnp.asarray(v).astype(w.dtype) if jnp.result_type(v) != w.dtype else jnp.asarray(v)
+            for v, w in zip(flat, expected, strict=True)
+        )
+
+    def _signals(self, target: Any, leading: tuple[int, ...]) -> tuple[Array | None, ...]:
+        graph = self._compiled()
+        who = self.rule.name
+        none = (None,) * len(graph.groups)
+        if self.rule.signal != "target":
+            if target is not None:
+                raise ValueError(
+                    f"{who}: y_target belongs to rules that project a target, got y_target with rule={who}. "
+                    "Leave it out, or choose OSTTP."
+                )
+            return self.matrices if self.rule.signal == "random" else none
+        feedback = self.feedback
+        at_end = feedback.target_timing == "sequence-end"  # type: ignore[union-attr]
+        if target is None and not at_end:
+            raise ValueError(
+                f"{who}: target_timing='per-step' needs y_target at every step, got y_target=None. "
+                "Pass y_target, or use target_timing='sequence-end'."
+            )
+        signals: list[Array | None] = []
+        for group, matrix in zip(graph.groups, self.matrices, strict=True):
+            if matrix is None:
+                signals.append(None)
+                continue
+            dtype = group.leaves[0].old.dtype
+            lead = () if at_end else leading
+            if target is None:
+                signals.append(jnp.zeros((*leading, *group.shape), dtype))
+                continue
+            array = target_array(who, target, matrix, group, lead, dtype)
+            signal = project(feedback, matrix, array, group, lead)  # type: ignore[arg-type]
+            if at_end and leading:
+                signal = jnp.zeros((*leading, *group.shape), dtype).at[-1].set(signal)
+            signals.append(signal)
+        return tuple(signals)
+
+
+def compile(
+    model: Any, rule: Rule, *args: Any, batch_size: int | None = None, **options: Any
+) -> Learner:
+    """Make a learner: initialise a model's states, analyse its step, make its traces.
+
+    Parameters
+    ----------
+    model : brainstate.nn.Module
+        The model.
+    rule : Rule
+        The learning rule, e.g. ``snntrace.D_RTRL``.
+    *args : pytrees
+        Example arguments of `update` for one step, with the batch axis if there is one.
+    batch_size : int, optional
+        Samples side by side; states are made with this leading axis. None makes states without one.
+    **options
+        Options of `Learner`.
+
+    Returns
+    -------
+    Learner
+        The compiled learner.
+
+    Raises
+    ------
+    TypeError
+        If `rule` is no rule, or if no example input was given.
+    CompileError
+        If the model cannot be given exact traces as it is written.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import snntrace
+    >>> from snntrace.neurons import LIF, Recurrent
+    >>> learner = snntrace.compile(Recurrent(3, LIF(4)), snntrace.D_RTRL, jnp.ones((2, 3)), batch_size=2)
+    >>> learner.update(jnp.ones((2, 3))).shape
+    (2, 4)
+    """
+    if not isinstance(rule, Rule):
+        raise TypeError(
+            f"compile: rule must be a snntrace.Rule, got rule={rule!r}. Pass e.g. snntrace.D_RTRL."
+        )
+    if not args:
+        raise TypeError(
+            "compile: an example input must be given, got none. Pass one step's input after the rule."
+        )
+    if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) < 1):
+        raise ValueError(f"compile: batch_size must be positive, got batch_size={batch_size!r}. Use 1 or more.")
+    learner = rule(model, **options)
+    if batch_size is None:
+        brainstate.nn.init_all_states(model)
+    else:
+        brainstate.nn.init_all_states(model, batch_size=batch_size)
+    learner.compile_graph(*args, batched=batch_size is not None)
+    return learner
