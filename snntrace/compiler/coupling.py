@@ -8,7 +8,7 @@ a matrix that does not change within a window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -304,6 +304,11 @@ def _operand_derivatives(
         e for e in graph.step.program.slice([relation.operand], stops) if e not in functions.chain_set
     ]
 
+    def held(product: Dense, env: Mapping[Variable, Array], delta: Array) -> Array:
+        w = weights.floats[functions.float_slot[product.weight]]
+        y = jax.lax.stop_gradient(product.apply(read(env, product.operand), w))
+        return y + delta if product is through else y
+
     def operand(old: tuple[Array, ...], delta: Array) -> Array:
         env = functions.environment(weights, point.args, point.old, point.others)
         env.update(zip((leaf.old for leaf in group.leaves), old, strict=True))
@@ -312,12 +317,11 @@ def _operand_derivatives(
                 env[leaf.new] = value  # type: ignore[index]
         for product, value in zip(functions.products, point.products, strict=True):
             env[product.output] = value + delta if product is through else value
-        hooks = {}
-        if through is not None and through not in functions.products:
-            w = weights.floats[functions.float_slot[through.weight]]
-            hooks[through.equation] = (
-                lambda e: jax.lax.stop_gradient(through.apply(read(e, through.operand), w)) + delta
-            )
+        hooks = {
+            r.equation: (lambda e, r=r: held(r, e, delta))
+            for r in graph.relations.dense
+            if r not in functions.products
+        }
         run(equations, env, None, hooks)
         return read(env, relation.operand)
 
