@@ -1,0 +1,183 @@
+"""The command ``snntrace``."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import snntrace
+
+RUNS = Path("runs")
+
+app = typer.Typer(
+    help="Train spiking neural networks online, with local eligibility traces.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class RuleName(StrEnum):
+    """Learning rules by the names that the command takes."""
+
+    osttp = "osttp"
+    d_rtrl = "d_rtrl"
+    ostl = "ostl"
+    bptt = "bptt"
+
+
+class NeuronName(StrEnum):
+    """Hidden units by the names that the command takes."""
+
+    lif = "lif"
+    alif = "alif"
+    cuba = "cuba"
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"snntrace {snntrace.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Train spiking neural networks online, with local eligibility traces."""
+
+
+def speakers(text: str | None) -> tuple[int, ...] | None:
+    """Read a list of speakers.
+
+    Parameters
+    ----------
+    text : str, optional
+        Numbers with commas between them.
+
+    Returns
+    -------
+    tuple of int, or None
+        The numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is no such list.
+
+    Examples
+    --------
+    >>> speakers("3,8")
+    (3, 8)
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+        raise ValueError(
+            f"snntrace train: --hold-out-speakers must be numbers with commas, got {text!r}. Write e.g. 3,8."
+        )
+    return tuple(int(part) for part in text.split(","))
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str, typer.Option(help="'digits' (embedded), or a file in the layout of SHD.")
+    ] = "digits",
+    rule: Annotated[RuleName, typer.Option(help="Learning rule.")] = RuleName.osttp,
+    neuron: Annotated[NeuronName, typer.Option(help="Hidden units.")] = NeuronName.lif,
+    hidden: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 256,
+    layers: Annotated[int, typer.Option(help="Hidden layers.")] = 1,
+    epochs: Annotated[int | None, typer.Option(help="How often each recording is shown.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Recordings side by side.")] = None,
+    lr: Annotated[float | None, typer.Option(help="First step size of the read-out.")] = None,
+    hidden_lr: Annotated[float | None, typer.Option(help="First step size of the hidden layers.")] = None,
+    dt_ms: Annotated[float | None, typer.Option(help="Time step in ms.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Neighbouring inputs counted together.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a recording.")] = None,
+    tau_mem_ms: Annotated[float | None, typer.Option(help="Time constant of hidden units in ms.")] = None,
+    tau_out_ms: Annotated[float | None, typer.Option(help="Time constant of the read-out in ms.")] = None,
+    window: Annotated[int | None, typer.Option(help="Steps whose gradient is summed at once.")] = None,
+    seed: Annotated[int, typer.Option(help="Fixes everything that is random.")] = 0,
+    hold_out: Annotated[float | None, typer.Option(help="Fraction held out for validation.")] = None,
+    hold_out_speakers: Annotated[str | None, typer.Option(help="Speakers held out, such as 3,8.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/<data>-<rule>-<neuron>-<number> if left out.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+) -> None:
+    """Train a recurrent spiking network and write the run's files.
+
+    Options that are left out take values that suit the data; docs/training.md lists them.
+    """
+    # After the options are read: jax takes seconds to load, and --help should not wait for it.
+    from snntrace.train.config import TrainConfig
+
+    console = Console()
+    try:
+        config = TrainConfig(
+            data=data, rule=rule.value, neuron=neuron.value, hidden=hidden, layers=layers, epochs=epochs,
+            batch_size=batch_size, lr=lr, hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool, steps=steps,
+            tau_mem_ms=tau_mem_ms, tau_out_ms=tau_out_ms, window=window, seed=seed, hold_out=hold_out,
+            hold_out_speakers=speakers(hold_out_speakers),
+        )  # fmt: skip
+        run(config, out, overwrite, console)
+    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
+        raise typer.BadParameter(str(error)) from error
+    except KeyboardInterrupt:
+        console.print("stopped; what was written so far stays in the run's folder", highlight=False)
+        raise typer.Exit(130) from None
+
+
+def run(config: Any, out: Path | None, overwrite: bool, console: Console) -> None:
+    """Train, with a progress bar, and say where the files are.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What to do.
+    out : Path, optional
+        Folder of the run.
+    overwrite : bool
+        Whether it may hold an earlier run.
+    console : Console
+        The terminal.
+
+    Raises
+    ------
+    ValueError
+        If `overwrite` is given without a folder.
+    """
+    from snntrace.train.console import ConsoleWatcher
+    from snntrace.train.loop import train as train_network
+    from snntrace.train.run_folder import RunFolder
+
+    if out is None and overwrite:
+        raise ValueError(
+            "snntrace train: --overwrite belongs to --out, got --overwrite alone. Name the folder with --out."
+        )
+    if out is not None:
+        RunFolder.check(out, overwrite)
+
+    def folder() -> RunFolder:
+        if out is not None:
+            return RunFolder(out, overwrite)
+        stem = Path(config.data).name.split(".")[0]
+        return RunFolder.numbered(RUNS, f"{stem}-{config.rule}-{config.neuron}")
+
+    with ConsoleWatcher(console) as watcher:
+        result = train_network(config, folder, watcher)
+    console.print(f"held-out accuracy {100 * result.accuracy:.1f} %", style="bold", highlight=False)
+    console.print(f"files in {result.folder}", highlight=False, soft_wrap=True)

@@ -1,0 +1,227 @@
+"""What a run is made of, and what each kind of data asks for by default."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from typing import Any
+
+from snntrace.neurons import NEURONS
+
+RULES = ("osttp", "d_rtrl", "ostl", "bptt")
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    # "digits" names the embedded data set, "file" any recording file.
+    "digits": {
+        "epochs": 15, "batch_size": 64, "lr": 0.005, "hidden_lr": 0.001, "dt_ms": 5.0, "duration_ms": 300.0,
+        "pool": 1, "tau_mem_ms": 20.0, "tau_out_ms": 20.0,
+    },
+    "file": {
+        "epochs": 20, "batch_size": 128, "lr": 0.005, "hidden_lr": 0.001, "dt_ms": 8.0, "duration_ms": 1000.0,
+        "pool": 5, "tau_mem_ms": 20.0, "tau_out_ms": 20.0,
+    },
+}  # fmt: skip
+"""For each kind of data, the values of the options that are left open."""
+
+POSITIVE = (
+    "epochs", "batch_size", "lr", "hidden_lr", "dt_ms", "pool", "steps", "hidden", "layers", "window",
+    "tau_mem_ms", "tau_out_ms", "feedback_scale", "clip", "drive",
+)  # fmt: skip
+WHOLE = ("epochs", "batch_size", "pool", "steps", "hidden", "layers", "window", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a run depends on.
+
+    What is None takes the value that `DEFAULTS` gives for the data, when `resolved` is called.
+
+    Parameters
+    ----------
+    data : str
+        ``"digits"``, or the path of a file in the layout of SHD.
+    rule : {'osttp', 'd_rtrl', 'ostl', 'bptt'}
+        The learning rule.
+    neuron : {'lif', 'alif', 'cuba'}
+        The hidden units.
+    hidden : int
+        Units of each hidden layer.
+    layers : int
+        Number of hidden layers, each with recurrent weights.
+    epochs : int, optional
+        How often each recording is shown.
+    batch_size : int, optional
+        Recordings side by side.
+    lr : float, optional
+        Adam's first step size for the read-out; it falls to zero along a cosine.
+    hidden_lr : float, optional
+        The same for the hidden layers.
+    dt_ms : float, in ms, optional
+        Time step.
+    steps : int, optional
+        Steps of a recording; events after them are dropped. Left out: as many as cover 300 ms of the digits,
+        or 1 s of a file.
+    pool : int, optional
+        Neighbouring input units that are counted together.
+    tau_mem_ms, tau_out_ms : float, in ms, optional
+        Membrane time constants of the hidden units and of the read-out.
+    drive : float
+        How strongly the input drives the first layer: its voltage without spikes fluctuates by about this many
+        thresholds before training.
+    window : int, optional
+        Steps whose gradient is summed at once; the whole recording if None. Not for ``'bptt'``.
+    feedback_scale : float
+        Standard deviation of OSTTP's feedback matrices.
+    clip : float
+        Largest norm of the gradient; what is longer is shortened to it.
+    hold_out : float, optional
+        Fraction of every class that is held out for validation.
+    hold_out_speakers : tuple of int, optional
+        Speakers that are held out in place of a fraction. Left out: where the data name at least three
+        speakers, the two that `default_speakers` chooses.
+    seed : int
+        Seed of the order of the data, the division, the weights and the feedback.
+
+    Raises
+    ------
+    TypeError
+        If a count is no whole number.
+    ValueError
+        If a value is unknown or out of its range, or two do not go together.
+
+    Examples
+    --------
+    >>> from snntrace.train import TrainConfig
+    >>> config = TrainConfig(rule="d_rtrl", epochs=3).resolved()
+    >>> config.epochs, config.dt_ms, config.steps
+    (3, 5.0, 60)
+    """
+
+    data: str = "digits"
+    rule: str = "osttp"
+    neuron: str = "lif"
+    hidden: int = 256
+    layers: int = 1
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    hidden_lr: float | None = None
+    dt_ms: float | None = None
+    steps: int | None = None
+    pool: int | None = None
+    tau_mem_ms: float | None = None
+    tau_out_ms: float | None = None
+    drive: float = 1.5
+    window: int | None = None
+    feedback_scale: float = 1.0
+    clip: float = 1.0
+    hold_out: float | None = None
+    hold_out_speakers: tuple[int, ...] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("rule", RULES), ("neuron", tuple(NEURONS))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"TrainConfig: {name} must be one of {', '.join(known)}, got {name}={getattr(self, name)!r}. "
+                    "Choose one of them."
+                )
+        for name in WHOLE:
+            _whole(name, getattr(self, name))
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(
+                    f"TrainConfig: {name} must be positive, got {name}={value!r}. Give a number above 0."
+                )
+        if self.seed < 0:
+            raise ValueError(f"TrainConfig: seed must not be negative, got seed={self.seed}. Give 0 or more.")
+        if self.hold_out is not None and not 0 < self.hold_out < 1:
+            raise ValueError(
+                f"TrainConfig: hold_out must be between 0 and 1, got hold_out={self.hold_out}. Try 0.1."
+            )
+        if self.hold_out is not None and self.hold_out_speakers is not None:
+            raise ValueError(
+                f"TrainConfig: a fraction or speakers must be held out, got hold_out={self.hold_out} and "
+                f"hold_out_speakers={self.hold_out_speakers}. Give one of the two."
+            )
+        if self.window is not None and self.rule == "bptt":
+            raise ValueError(
+                f"TrainConfig: window belongs to rules with traces, got window={self.window} with rule='bptt'. "
+                "Leave it out, or choose another rule."
+            )
+
+    @property
+    def kind(self) -> str:
+        """The row of `DEFAULTS` for this data: ``"digits"`` or ``"file"``."""
+        return "digits" if self.data == "digits" else "file"
+
+    def resolved(self) -> TrainConfig:
+        """Fill in what was left open.
+
+        Returns
+        -------
+        TrainConfig
+            A copy without open options, apart from those that None is a value of.
+        """
+        defaults = dict(DEFAULTS[self.kind])
+        duration = defaults.pop("duration_ms")
+        found = {k: v for k, v in defaults.items() if getattr(self, k) is None}
+        config = dataclasses.replace(self, **found)
+        if config.steps is None:
+            steps = math.ceil(duration / number(config.dt_ms) - 1e-9)
+            config = dataclasses.replace(config, steps=steps)
+        return config
+
+
+def number(value: float | None) -> float:
+    """Return an option that `TrainConfig.resolved` has filled in.
+
+    Parameters
+    ----------
+    value : float or None
+        The option.
+
+    Returns
+    -------
+    float
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If it is still open.
+    """
+    if value is None:
+        raise ValueError("TrainConfig: the options must be filled in, got None. Call resolved() first.")
+    return value
+
+
+def count(value: int | None) -> int:
+    """Return a whole-numbered option that `TrainConfig.resolved` has filled in.
+
+    Parameters
+    ----------
+    value : int or None
+        The option.
+
+    Returns
+    -------
+    int
+        The same.
+    """
+    return int(number(value))
+
+
+def _whole(name: str, value: Any) -> None:
+    if value is None:
+        return
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"TrainConfig: {name} must be a whole number, got {name}={value!r}. Give for example {name}=10."
+        ) from None

@@ -1,0 +1,125 @@
+"""Open, divide and bin the data of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import brainunit as u
+import numpy as np
+from numpy.typing import NDArray
+
+from snntrace.datasets import Batches, SpikeDataset, batches, by_group, hold_out, open_dataset
+from snntrace.train.config import TrainConfig, count, number
+
+FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of a run.
+
+    Attributes
+    ----------
+    dataset : SpikeDataset
+        All recordings.
+    train, validation : Batches
+        What is trained on, in a new order each epoch, and what is held out, in its own order. All batches
+        have one shape; the last validation batch is filled up with rows of label -1.
+    division : str
+        How the recordings were divided, in words.
+    n_train, n_validation : int
+        Recordings of each part.
+    """
+
+    dataset: SpikeDataset
+    train: Batches
+    validation: Batches
+    division: str
+    n_train: int
+    n_validation: int
+
+
+def default_speakers(groups: NDArray[np.int64] | None) -> tuple[int, ...] | None:
+    """Choose the speakers to hold out when none are named.
+
+    Parameters
+    ----------
+    groups : int array of shape (n_recordings,), or None
+        Speaker of each recording.
+
+    Returns
+    -------
+    tuple of two int, or None
+        The speakers a third and two thirds along the list of speakers, so that the choice depends on nothing
+        else; None where there are fewer than three speakers, or none are known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> default_speakers(np.array([0, 1, 2, 3, 6, 7, 8, 9, 10, 11]))
+    (3, 8)
+    """
+    if groups is None:
+        return None
+    speakers = np.unique(groups)
+    if len(speakers) < 3:
+        return None
+    return int(speakers[len(speakers) // 3]), int(speakers[2 * len(speakers) // 3])
+
+
+def divide(config: TrainConfig, dataset: SpikeDataset) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    """Divide the recordings into those to train on and those held out.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Says how.
+    dataset : SpikeDataset
+        The recordings.
+
+    Returns
+    -------
+    train, validation : int64 arrays
+        Numbers of the recordings.
+    words : str
+        What was done.
+    """
+    speakers = config.hold_out_speakers
+    if speakers is None and config.hold_out is None:
+        speakers = default_speakers(dataset.groups)
+    if speakers is not None:
+        kept, held = by_group(dataset.groups, speakers)
+        return kept, held, "speakers " + ", ".join(map(str, speakers))
+    fraction = FRACTION if config.hold_out is None else config.hold_out
+    kept, held = hold_out(dataset.labels, fraction, seed=config.seed)
+    return kept, held, f"{fraction:g} of every class"
+
+
+def load(config: TrainConfig) -> RunData:
+    """Open the data of a run and divide them.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        A resolved configuration.
+
+    Returns
+    -------
+    RunData
+        The batches.
+    """
+    dataset = open_dataset(config.data)
+    kept, held, words = divide(config, dataset)
+    shared = {
+        "dt": number(config.dt_ms) * u.ms, "n_steps": count(config.steps), "pool": count(config.pool),
+        "seed": config.seed, "cache": True,
+    }  # fmt: skip
+    size = count(config.batch_size)
+    return RunData(
+        dataset,
+        batches(dataset, kept, size, drop_last=True, **shared),
+        batches(dataset, held, size, shuffle=False, pad_last=True, **shared),
+        words,
+        len(kept),
+        len(held),
+    )
