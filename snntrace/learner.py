@@ -162,13 +162,11 @@ class Learner(brainstate.nn.Module):
         self.traces = (
             [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
         )
-        initial = leaves_of([*graph.step.hidden_states, *self._short_term_others()])
+        short = [s for s in graph.step.other_states if isinstance(s, brainstate.ShortTermState)]
+        self._transient = [*graph.step.hidden_states, *short]
+        initial = leaves_of(self._transient)
         known = not any(isinstance(v, jax.core.Tracer) for v in initial)
         self._initial = initial if known else None
-
-    def _short_term_others(self) -> list[Any]:
-        others = self._compiled().step.other_states
-        return [s for s in others if isinstance(s, brainstate.ShortTermState)]
 
     def _compiled(self) -> Graph:
         if self.graph is None:
@@ -196,34 +194,40 @@ class Learner(brainstate.nn.Module):
             If the learner was compiled inside a transformation, so that its first states are unknown.
         """
         graph = self._compiled()
-        if self._initial is None:
-            raise NotCompiledError(
-                f"{self.rule.name}: reset_state must know the initial states, got a learner that was compiled "
-                "inside a transformation. Initialise the model's states and call compile_graph again."
-            )
         rows = graph.groups[0].shape[: graph.groups[0].n_row_axes]
         if batch_size is not None and rows and batch_size != rows[0]:
             raise ValueError(
                 f"{self.rule.name}: batch_size must be the one compiled for, got batch_size={batch_size} "
                 f"for {rows[0]}. Compile again for another batch size."
             )
-        write_leaves([*graph.step.hidden_states, *self._short_term_others()], self._initial)
+        self._begin()
         for state in self.traces:
             state.value = jnp.zeros_like(state.value)
 
-    def _carried(self) -> Carried:
+    def _begin(self) -> list[Array]:
+        """Put hidden and other short-term states back to where they began; return what they were."""
+        if self._initial is None:
+            raise NotCompiledError(
+                f"{self.rule.name}: the initial states must be known, got a learner that was compiled inside "
+                "a transformation. Initialise the model's states and call compile_graph again."
+            )
+        present = leaves_of(self._transient)
+        write_leaves(self._transient, self._initial)
+        return present
+
+    def _carried(self, traces: bool = True) -> Carried:
         step = self._compiled().step
         return Carried(
             tuple(leaves_of(step.hidden_states)),
             tuple(leaves_of(step.other_states)),
-            tuple(t.value for t in self.traces),
+            tuple(t.value for t in self.traces) if traces else (),
         )
 
     def _write(self, carried: Carried) -> None:
         step = self._compiled().step
         write_leaves(step.hidden_states, carried.hidden)
         write_leaves(step.other_states, carried.others)
-        for state, value in zip(self.traces, carried.traces, strict=True):
+        for state, value in zip(self.traces, carried.traces, strict=bool(carried.traces)):
             state.value = value
 
     def _params(self) -> tuple[Array, ...]:
@@ -288,13 +292,12 @@ class Learner(brainstate.nn.Module):
         graph = self._compiled()
         flat = self._flat(xs, graph.step.arguments, sequence=True)
         length = flat[0].shape[0]
-        carried = self._carried()
+        carried = self._carried(traces=carry)
         if self.rule.recursion == "full":
             results, after = self._unroller(None, False)(self._params(), flat, carried)
         else:
             signals = self._signals(y_target, (length,))
-            start = carried if carry else carried._replace(traces=self.engine.zero_traces())
-            results, after = self._unroller(self.window, carry)(self._params(), flat, start, signals)
+            results, after = self._unroller(self.window, carry)(self._params(), flat, carried, signals)
         self._write(after)
         return jax.tree.unflatten(graph.step.results_tree, results)
 
@@ -323,8 +326,8 @@ class Learner(brainstate.nn.Module):
         has_aux : bool
             Whether `loss_fn` returns something besides the loss.
         carry : bool
-            False: every call is a sequence of its own, begun from the initial states, which are put back
-            afterwards. True: calls continue each other.
+            False: every call is a sequence of its own, begun from the initial states and without a past; the
+            learner's own states and traces stay as they were. True: calls continue each other.
 
         Returns
         -------
@@ -335,13 +338,12 @@ class Learner(brainstate.nn.Module):
         self._compiled()
 
         def evaluate(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:
-            if not carry:
-                self.reset_state()
+            present = None if carry else self._begin()
             inputs = xs if isinstance(xs, tuple) else (xs,)
             outs = self.unroll(*inputs, y_target=y_target, carry=carry)
             value = loss_fn(outs, *targets)
-            if not carry:
-                self.reset_state()
+            if present is not None:
+                write_leaves(self._transient, present)
             return value
 
         def run(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:

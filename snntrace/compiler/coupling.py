@@ -20,6 +20,7 @@ from snntrace.compiler.graph import Graph, Group, Route
 from snntrace.compiler.perturb import Point, StepFunctions, Weights, run
 from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, as_array
 from snntrace.compiler.relations import Dense
+from snntrace.compiler.sites import Site
 from snntrace.errors import CompileError
 from snntrace.jaxprs import Variable, read
 
@@ -256,7 +257,7 @@ def add_coupling(
     weights: Weights,
     point: Point,
     diagonal: list[list[Array]],
-    df: dict[int, list[Array]],
+    df: dict[Site, list[Array]],
 ) -> list[list[Array]]:
     """Add to D what a unit does to itself through weights."""
     group = coupling.group
@@ -265,7 +266,7 @@ def add_coupling(
     def add(term: OneProduct, factor: Array, feed: Sequence[Array]) -> None:
         """Add ``sum_slots Df[slot] factor[slot] . feed``; factor is (slots, rows, width)."""
         for s in range(group.n_states):
-            gains = _pick(df[id(term.relation)][s], term.slots, term.relation.sizes[0])
+            gains = _pick(df[functions.sites[id(term.relation)]][s], term.slots, term.relation.sizes[0])
             gain = (gains * factor).sum(0).reshape(group.shape)
             for q in range(group.n_states):
                 result[s][q] = result[s][q] + gain * feed[q]

@@ -18,12 +18,16 @@ from snntrace.jaxprs import Equation, Variable
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """A hidden group: states of one shape that belong to the same units."""
+    """A hidden group: states of one shape that belong to the same units.
+
+    ``reads[s][q]`` tells whether state s's new value depends on state q's old one, products held.
+    """
 
     index: int
     leaves: tuple[StateLeaf, ...]
     shape: tuple[int, ...]
     n_row_axes: int
+    reads: tuple[tuple[bool, ...], ...]
 
     @property
     def n_states(self) -> int:
@@ -165,7 +169,8 @@ def compile_graph(model: Callable[..., Any], args: Sequence[Any], batched: bool 
         shape = leaves[0].old.shape
         found = _routes_into(step, relations, leaves, shape)
         rows = 1 if batched else _count_row_axes(found, shape)
-        group = Group(index, leaves, shape, 0 if batched is False else rows)
+        reads = _who_reads_whom(step, relations, leaves)
+        group = Group(index, leaves, shape, 0 if batched is False else rows, reads)
         groups.append(group)
         routes += [Route(relation, group, positions) for relation, positions in found]
     return Graph(step, relations, tuple(groups), tuple(routes))
@@ -196,6 +201,18 @@ def _join_states(step: StepProgram, relations: Relations) -> list[tuple[StateLea
     for leaf in step.hidden:
         members.setdefault(root(leaf.slot), []).append(leaf)
     return [tuple(leaves) for leaves in members.values()]
+
+
+def _who_reads_whom(
+    step: StepProgram, relations: Relations, leaves: tuple[StateLeaf, ...]
+) -> tuple[tuple[bool, ...], ...]:
+    own = {leaf.new for leaf in leaves}
+    stops = _held(relations) | {leaf.new for leaf in step.hidden if leaf.new not in own}
+    table = []
+    for leaf in leaves:
+        reached, _ = act_on(step.program.equations, {leaf.new: IDENTITY}, leaf.old.shape, stops)  # type: ignore[dict-item, arg-type]
+        table.append(tuple(other.old in reached for other in leaves))
+    return tuple(table)
 
 
 def _routes_into(

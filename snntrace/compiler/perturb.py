@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from snntrace.compiler.graph import Graph, Group
 from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.sites import Site, find_sites
 from snntrace.errors import CompileError
 from snntrace.jaxprs import Constant, Equation, Variable, read
 
@@ -110,6 +111,7 @@ class StepFunctions:
         self.float_vars = tuple(v for v in chain_vars if v.is_float)
         self.other_vars = tuple(v for v in chain_vars if not v.is_float)
         self.float_slot = {v: i for i, v in enumerate(self.float_vars)}
+        self.sites = find_sites(graph)
         self.order = self._order_groups()
 
     def _order_groups(self) -> tuple[Group, ...]:
@@ -204,12 +206,7 @@ class StepFunctions:
         }
 
     def local(
-        self,
-        group: Group,
-        weights: Weights,
-        point: Point,
-        old: Arrays,
-        deltas: Mapping[int, Array],
+        self, group: Group, weights: Weights, point: Point, old: Arrays, deltas: Mapping[Site, Array]
     ) -> Arrays:
         """Compute a group's new states from its old ones, with the outputs of all products held."""
         env = self.environment(weights, point.args, point.old, point.others)
@@ -218,9 +215,12 @@ class StepFunctions:
             if leaf not in group.leaves:
                 env[leaf.new] = value  # type: ignore[index]
         for relation, value in zip(self.products, point.products, strict=True):
-            env[relation.output] = value + deltas[id(relation)] if id(relation) in deltas else value
+            out = relation.output
+            env[out] = value + deltas[out] if out in deltas else value
         equations = [e for e in self.local_equations[group.index] if e not in self.chain_set]
-        run(equations, env, self._held_operands(weights, deltas))
+        held = {id(site): delta for site, delta in deltas.items() if isinstance(site, Elementwise)}
+        added = {site: delta for site, delta in deltas.items() if isinstance(site, Variable)}
+        run(equations, env, self._held_operands(weights, held), added=added)
         return tuple(read(env, leaf.new) for leaf in group.leaves)
 
     @cached_property
@@ -230,7 +230,7 @@ class StepFunctions:
 
     def coefficients(
         self, group: Group, weights: Weights, point: Point
-    ) -> tuple[list[list[Array]], dict[int, list[Array]]]:
+    ) -> tuple[list[list[Array]], dict[Site, list[Array]]]:
         """Differentiate a group's transition.
 
         Returns
@@ -238,14 +238,18 @@ class StepFunctions:
         D : list of list of array of the group's shape
             ``D[s][q][i] = d h_s^t[i] / d h_q^(t-1)[i]``.
         Df : dict of list of array
-            For each relation (by id), ``Df[s][k] = d h_s^t / d y^t[k]`` in the shape of its output.
+            For each site, ``Df[s][k] = d h_s^t / d y^t[k]`` in the shape of the output there.
         """
-        routes = [route for route in self.graph.routes if route.group is group]
-        deltas = {
-            id(r.relation): jnp.zeros(r.relation.shape, self._dtype(r.relation)) for r in routes
-        }
+        sites = self.sites_of(group)
         old = tuple(point.old[leaf.slot] for leaf in group.leaves)
-        new, vjp = jax.vjp(lambda o, d: self.local(group, weights, point, o, d), old, deltas)
+
+        def local(old: Arrays, values: Arrays) -> Arrays:
+            return self.local(group, weights, point, old, dict(zip(sites, values, strict=True)))
+
+        zeros = tuple(
+            jnp.zeros(s.shape, s.weight.dtype if isinstance(s, Elementwise) else s.dtype) for s in sites
+        )
+        new, vjp = jax.vjp(local, old, zeros)
         d_rows, df_rows = [], []
         for s in range(group.n_states):
             d_row, df_row = vjp(
@@ -253,7 +257,12 @@ class StepFunctions:
             )
             d_rows.append(list(d_row))
             df_rows.append(df_row)
-        return d_rows, {key: [row[key] for row in df_rows] for key in deltas}
+        return d_rows, {site: [row[i] for row in df_rows] for i, site in enumerate(sites)}
+
+    def sites_of(self, group: Group) -> tuple[Site, ...]:
+        """Sites of the relations that reach a group."""
+        found = [self.sites[id(r.relation)] for r in self.graph.routes if r.group is group]
+        return tuple(dict.fromkeys(found))
 
     def _dtype(self, relation: Dense | Elementwise) -> Any:
         return (relation.output if isinstance(relation, Dense) else relation.weight).dtype
@@ -406,9 +415,14 @@ def run(
     env: dict[Variable, Array],
     replaced: Mapping[Use, Array] | None = None,
     products: Mapping[Equation, Callable[[Mapping[Variable, Array]], Array]] | None = None,
+    added: Mapping[Variable, Array] | None = None,
 ) -> None:
-    """Run equations in an environment; values that are already there stay."""
-    replaced, products = replaced or {}, products or {}
+    """Run equations in an environment; values that are already there stay.
+
+    `replaced` gives operands other values, `products` computes equations in another way, and `added` adds
+    to what an equation gives.
+    """
+    replaced, products, added = replaced or {}, products or {}, added or {}
     for equation in equations:
         if all(out in env for out in equation.outputs):
             continue
@@ -420,4 +434,4 @@ def run(
             for i, atom in enumerate(equation.inputs)
         ]
         for out, value in zip(equation.outputs, equation.bind(values), strict=True):
-            env.setdefault(out, value)
+            env.setdefault(out, value + added[out] if out in added else value)

@@ -53,7 +53,7 @@ def collapsing_routes(functions: StepFunctions, group: Group, weights: Weights, 
 
     def coefficients(weights: Weights, point: Point) -> tuple[Any, Any]:
         d, df = functions.coefficients(group, weights, point)
-        return d, [df[id(r.relation)] for r in routes]
+        return d, [df[functions.sites[id(r.relation)]] for r in routes]
 
     program = trace_program(coefficients, weights, point)
     inputs = [v.shape == () for v in program.inputs]

@@ -65,7 +65,9 @@ class Engine:
         self.at_output = at_output
         self.recursion = Recursion(functions, rule)
         collapsed = self._find_collapsing() if collapse else set()
-        self.layouts = tuple(Layout(route, id(route) in collapsed) for route in graph.routes)
+        self.layouts = tuple(
+            Layout(route, functions.sites[id(route.relation)], id(route) in collapsed) for route in graph.routes
+        )
 
     def _find_collapsing(self) -> set[int]:
         if self.rule.recursion == "coupled":
@@ -136,14 +138,15 @@ class Engine:
         direct, signals = vjp((_cotangents(results, given.results), tuple(state_ct), tuple(output_ct)))
         return list(direct), signals
 
-    def group_signals(self, signals: Signals) -> list[tuple[Array, Array | None]]:
-        """Stack the signals of each group's states: at the new states, and at the old ones if read."""
-        stacked = []
-        for group, flag in zip(self.graph.groups, self.graph.read_before, strict=True):
-            new = jnp.stack([signals.new[leaf.slot] for leaf in group.leaves])
-            old = jnp.stack([signals.old[leaf.slot] for leaf in group.leaves]) if flag else None
-            stacked.append((new, old))
-        return stacked
+    def group_signals(self, signals: Signals) -> list[tuple[Arrays, Arrays | None]]:
+        """Pick each group's signals: at its new states, and at the old ones if they are read."""
+        return [
+            (
+                tuple(signals.new[leaf.slot] for leaf in group.leaves),
+                tuple(signals.old[leaf.slot] for leaf in group.leaves) if flag else None,
+            )
+            for group, flag in zip(self.graph.groups, self.graph.read_before, strict=True)
+        ]
 
     def add_side(
         self, direct: list[Array], signals: Signals, weights: Weights, point: Point

@@ -6,6 +6,7 @@ it is proven the same for every unit, k has length 1. An elementwise parameter's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +15,21 @@ import numpy as np
 
 from snntrace.compiler.graph import Route
 from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.sites import Site
+from snntrace.executors.recursion import Coefficients, total
 
 Array = Any
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A route with its trace's layout."""
+    """A route with its trace's layout.
+
+    `site` is where the relation's output is perturbed, `collapsed` whether all units share one trace.
+    """
 
     route: Route
+    site: Site
     collapsed: bool
 
     @property
@@ -65,37 +72,39 @@ class Layout:
         result = relation.columns(values)  # type: ignore[union-attr]
         return result[:, :1] if self.collapsed else result
 
-    def advance(self, trace: Array, d: Array, df: Array, operand: Array | None) -> Array:
+    def advance(self, trace: Array, found: Coefficients, operand: Array | None) -> Array:
         """Apply one step, ``eps_s <- sum_q D_sq eps_q + Df_s x``.
 
         Parameters
         ----------
         trace : array
             The trace, in its layout.
-        d : array of shape (S, S, *group shape)
-            The recursion.
-        df : array of shape (S, *output shape)
-            The derivative along the relation's output.
+        found : Coefficients
+            D and Df of the group at this step.
         operand : array of shape (f, j), optional
             The presynaptic operand of a product.
         """
-        n = trace.shape[0]
-        d = self.at_output(d)
-        if not isinstance(self.relation, Dense):
-            return jnp.stack([sum(d[s, q] * trace[q] for q in range(n)) + df[s] for s in range(n)])
+        df = found.df[self.site]
         rows = []
-        for s in range(n):
-            past = sum(self.columns(d[s, q])[:, None, :] * trace[q] for q in range(n))
-            rows.append(past + self.columns(df[s])[:, None, :] * operand[:, :, None])  # type: ignore[index]
+        for s, row in enumerate(found.d):
+            terms = [
+                self.factor(self.at_output(d)) * trace[q] for q, d in enumerate(row) if d is not None
+            ]
+            grown = self.factor(df[s])
+            rows.append(total([*terms, grown if operand is None else grown * operand[:, :, None]], trace[s]))
         return jnp.stack(rows)
 
-    def contract(self, signal: Array, trace: Array) -> Array:
+    def factor(self, values: Array) -> Array:
+        """Shape values at the relation's output so that they multiply a trace."""
+        return self.columns(values)[:, None, :] if isinstance(self.relation, Dense) else values
+
+    def contract(self, signal: Sequence[Array], trace: Array) -> Array:
         """Sum signal x trace over states and rows.
 
         Parameters
         ----------
-        signal : array of shape (S, *group shape)
-            The learning signal.
+        signal : sequence of array of the group's shape
+            The learning signal at each state.
         trace : array
             The trace, in its layout.
 
@@ -104,17 +113,17 @@ class Layout:
         array of shape (j, k), or of the relation's output shape
             The gradient where the relation acts.
         """
-        signal = self.at_output(signal)
+        at = [self.at_output(values) for values in signal]
         if not isinstance(self.relation, Dense):
-            return (signal * trace).sum(0)
-        total: Array = 0
-        for s in range(trace.shape[0]):
-            rows = self.relation.columns(signal[s])
+            return total([values * trace[s] for s, values in enumerate(at)], trace[0])
+        terms = []
+        for s, values in enumerate(at):
+            rows = self.relation.columns(values)
             if self.collapsed:
-                total = total + trace[s, :, :, 0].T @ rows
+                terms.append(trace[s, :, :, 0].T @ rows)
             else:
-                total = total + (rows[:, None, :] * trace[s]).sum(0)
-        return total
+                terms.append((rows[:, None, :] * trace[s]).sum(0))
+        return total(terms, terms[0])
 
     def to_weight(self, gradient: Array) -> Array:
         """Bring a gradient where the relation acts to the weight's own shape."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -9,16 +11,34 @@ import jax.numpy as jnp
 from snntrace.compiler.coupling import add_coupling, find_coupling, prepare
 from snntrace.compiler.graph import Group
 from snntrace.compiler.perturb import Point, StepFunctions, Weights
+from snntrace.compiler.sites import Site
 from snntrace.rules.rule import Rule
 
 Array = Any
 
 
 class Coefficients(NamedTuple):
-    """D as an array (S, S, *group shape), Df for each route's relation (by id) as (S, *output shape)."""
+    """D and Df at one step.
 
-    d: Array
-    df: dict[int, Array]
+    ``d[s][q]`` is in the group's shape, or None where it is zero by structure; ``df[site][s]`` in the
+    shape of a relation's output. They are not stacked, so that the compiler can fuse each into its use.
+    """
+
+    d: list[list[Array | None]]
+    df: dict[Site, list[Array]]
+
+    def back(self, lam: Sequence[Array]) -> tuple[Array, ...]:
+        """Carry a signal one step back, ``D^T lam``."""
+        n = len(self.d)
+        return tuple(
+            total([self.d[s][q] * lam[s] for s in range(n) if self.d[s][q] is not None], lam[q])
+            for q in range(n)
+        )
+
+
+def total(terms: Sequence[Array], like: Array) -> Array:
+    """Sum terms; none give zero."""
+    return functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(like)
 
 
 class Recursion:
@@ -45,17 +65,21 @@ class Recursion:
         self, group: Group, weights: Weights, point: Point, prepared: dict[int, Any]
     ) -> Coefficients:
         """Compute D and Df at a point."""
-        d, df = self.functions.coefficients(group, weights, point)
+        found, df = self.functions.coefficients(group, weights, point)
+        n = range(group.n_states)
+        d: list[list[Array | None]]
         if self.rule.recursion == "coupled":
             coupling = self.couplings[group.index]
-            d = add_coupling(self.functions, coupling, prepared[group.index], weights, point, d, df)
+            coupled = add_coupling(self.functions, coupling, prepared[group.index], weights, point, found, df)
+            d = [[coupled[s][q] if self._present(group, s, q) else None for q in n] for s in n]
         elif self.rule.recursion == "scalar":
-            d = [
-                [jnp.full_like(v, self.rule.leak if s == q else 0.0) for q, v in enumerate(row)]
-                for s, row in enumerate(d)
-            ]
+            d = [[jnp.full_like(found[s][q], self.rule.leak) if s == q else None for q in n] for s in n]
         elif self.rule.recursion == "none":
-            d = [[jnp.zeros_like(v) for v in row] for row in d]
-        return Coefficients(
-            jnp.stack([jnp.stack(row) for row in d]), {key: jnp.stack(v) for key, v in df.items()}
-        )
+            d = [[None for _ in n] for _ in n]
+        else:
+            d = [[found[s][q] if group.reads[s][q] else None for q in n] for s in n]
+        return Coefficients(d, df)
+
+    def _present(self, group: Group, s: int, q: int) -> bool:
+        coupling = self.couplings[group.index]
+        return group.reads[s][q] or bool(coupling.single or coupling.double)

@@ -41,9 +41,8 @@ def streaming_step(engine: Engine) -> Callable[..., tuple[Arrays, Carried]]:
         coefficients = [engine.recursion(g, weights, point, prepared) for g in engine.graph.groups]
         traces = []
         for layout, trace in zip(engine.layouts, carried.traces, strict=True):
-            found = coefficients[layout.route.group.index]
             operand = engine.operand(layout.relation, weights, point)
-            traces.append(layout.advance(trace, found.d, found.df[id(layout.relation)], operand))
+            traces.append(layout.advance(trace, coefficients[layout.route.group.index], operand))
         return done.results, Carried(done.new, done.others, tuple(traces)), point
 
     @jax.custom_vjp
