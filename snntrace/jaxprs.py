@@ -120,7 +120,11 @@ def source_line(source_info: Any) -> str:
     frames = traceback.frames if traceback is not None else []
     for frame in frames:
         name = frame.file_name
-        if name.startswith("<frozen") or name.startswith(_HERE) or any(name.startswith(p) for p in _LIBRARIES):
+        if (
+            name.startswith("<frozen")
+            or name.startswith(_HERE)
+            or any(name.startswith(p) for p in _LIBRARIES)
+        ):
             continue
         return f"{name}:{frame.line_num} ({frame.function_name})"
     return "an unknown line"

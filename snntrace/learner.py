@@ -159,9 +159,7 @@ class Learner(brainstate.nn.Module):
         self._step = jax.jit(streaming_step(self.engine))
         self._unrolls: dict[tuple[int | None, bool], Callable[..., Any]] = {}
         with_traces = self.rule.recursion != "full"
-        self.traces = (
-            [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
-        )
+        self.traces = [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
         short = [s for s in graph.step.other_states if isinstance(s, brainstate.ShortTermState)]
         self._transient = [*graph.step.hidden_states, *short]
         initial = leaves_of(self._transient)
@@ -422,9 +420,7 @@ class Learner(brainstate.nn.Module):
         return tuple(signals)
 
 
-def compile(
-    model: Any, rule: Rule, *args: Any, batch_size: int | None = None, **options: Any
-) -> Learner:
+def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, **options: Any) -> Learner:
     """Make a learner: initialise a model's states, analyse its step, make its traces.
 
     Parameters
@@ -470,7 +466,9 @@ def compile(
             "compile: an example input must be given, got none. Pass one step's input after the rule."
         )
     if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) < 1):
-        raise ValueError(f"compile: batch_size must be positive, got batch_size={batch_size!r}. Use 1 or more.")
+        raise ValueError(
+            f"compile: batch_size must be positive, got batch_size={batch_size!r}. Use 1 or more."
+        )
     learner = rule(model, **options)
     if batch_size is None:
         brainstate.nn.init_all_states(model)

@@ -161,9 +161,7 @@ def _one_product(route: Route, feeds: np.ndarray) -> OneProduct:
     y_column[y_order], y_row[y_order] = np.tile(np.arange(n_post), rows), np.repeat(np.arange(rows), n_post)
 
     size = feeds.size
-    targets = (
-        np.arange(size) if route.positions is None else np.asarray(route.positions).reshape(-1)
-    )
+    targets = np.arange(size) if route.positions is None else np.asarray(route.positions).reshape(-1)
     slots = _invert(targets, size)
     pre = _columns(feeds, x_column)
     pre_row = _columns(feeds, x_row)
@@ -211,15 +209,15 @@ def _two_products(
             f"{second.equation.where}. Use the diagonal recursion (D_RTRL)."
         )
     fake = Route(first, group, np.full(first.shape, -1, np.int32))
-    return TwoProducts(
-        _one_product(fake, feeds), _one_product(route, np.full_like(feeds, -1)), link[0]
-    )
+    return TwoProducts(_one_product(fake, feeds), _one_product(route, np.full_like(feeds, -1)), link[0])
 
 
 # Evaluation ------------------------------------------------------------------------------------
 
 
-def prepare(functions: StepFunctions, coupling: Coupling, weights: Weights) -> tuple[list[Array], list[Array]]:
+def prepare(
+    functions: StepFunctions, coupling: Coupling, weights: Weights
+) -> tuple[list[Array], list[Array]]:
     """Pick the weights' parts that the recursion needs; they are constant within a window."""
 
     def matrix(relation: Dense) -> Array:
@@ -238,9 +236,7 @@ def prepare(functions: StepFunctions, coupling: Coupling, weights: Weights) -> t
         pre, post = two.first.pre[:width], two.second.post[:, :width]
         ahead = jnp.where((pre >= 0)[:, None], w1[np.maximum(pre, 0)], 0)  # (unit, middle)
         back = jnp.where((two.link >= 0)[:, None], w2[np.maximum(two.link, 0)], 0)  # (middle, k)
-        double.append(
-            jnp.stack([jnp.where(p >= 0, ahead.T * back[:, np.maximum(p, 0)], 0) for p in post])
-        )
+        double.append(jnp.stack([jnp.where(p >= 0, ahead.T * back[:, np.maximum(p, 0)], 0) for p in post]))
     return single, double
 
 

@@ -71,9 +71,7 @@ class Graph:
     def temporal(self) -> tuple[Dense | Elementwise, ...]:
         """Relations with at least one trace, in program order."""
         found = {id(route.relation) for route in self.routes}
-        return tuple(
-            r for r in (*self.relations.dense, *self.relations.elementwise) if id(r) in found
-        )
+        return tuple(r for r in (*self.relations.dense, *self.relations.elementwise) if id(r) in found)
 
     @cached_property
     def new_states(self) -> frozenset[Variable]:

@@ -89,7 +89,9 @@ def _signature(variable: object, producers: dict[Variable, Equation], own: set[o
     if maker is None or variable in own:
         return (id(variable),)
     inputs = tuple(
-        _signature(a, producers, own) if isinstance(a, Variable) else ("constant", str(getattr(a, "value", a)))
+        _signature(a, producers, own)
+        if isinstance(a, Variable)
+        else ("constant", str(getattr(a, "value", a)))
         for a in maker.inputs
     )
     return (maker.name, str(sorted(maker.params.items(), key=lambda kv: kv[0])), *inputs)

@@ -117,9 +117,7 @@ class StepFunctions:
     def _order_groups(self) -> tuple[Group, ...]:
         remaining, done = list(self.graph.groups), []
         blockers = {
-            g.index: {
-                v for e in self.graph.closure(g) for v in e.inputs if v in self.graph.new_elsewhere(g)
-            }
+            g.index: {v for e in self.graph.closure(g) for v in e.inputs if v in self.graph.new_elsewhere(g)}
             for g in remaining
         }
         available: set[Variable] = set()
@@ -335,9 +333,7 @@ class StepFunctions:
             for leaf in group.leaves:
                 if flag:
                     value = point.old[leaf.slot] + zeros.old[leaf.slot]
-                    olds[leaf.slot] = (
-                        jax.lax.stop_gradient(value) if self.cut[group.index] else value
-                    )
+                    olds[leaf.slot] = jax.lax.stop_gradient(value) if self.cut[group.index] else value
         for group in self.order:
             computed = self._group_in_space(group, weights, point, olds, passed, deltas)
             for leaf, value in zip(group.leaves, computed, strict=True):

@@ -144,9 +144,7 @@ def _through_elementwise(
     if more or isinstance(positions, Mixed) or (equation, index) in kept or atom.shape == shape:
         return positions if not more else Mixed(equation)
     return _gather_back(
-        np.broadcast_to(
-            np.arange(np.prod(atom.shape, dtype=int), dtype=np.int32).reshape(atom.shape), shape
-        ),
+        np.broadcast_to(np.arange(np.prod(atom.shape, dtype=int), dtype=np.int32).reshape(atom.shape), shape),
         as_array(positions, shape),
         atom.shape,
         equation,

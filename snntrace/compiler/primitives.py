@@ -32,7 +32,9 @@ def is_elementwise(equation: Equation) -> bool:
     """Whether each output position depends on the same position of the operands only."""
     if equation.name in CUSTOM_CALLS:
         inner = equation.params.get("call_jaxpr", equation.params.get("fun_jaxpr"))
-        return all(is_elementwise(e) or e.name == "broadcast_in_dim" for e in from_closed_jaxpr(inner).equations)
+        return all(
+            is_elementwise(e) or e.name == "broadcast_in_dim" for e in from_closed_jaxpr(inner).equations
+        )
     return equation.name in ELEMENTWISE
 
 

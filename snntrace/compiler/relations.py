@@ -134,9 +134,9 @@ class Elementwise:
 
     def gather(self, gradient: Array) -> Array:
         """Sum a gradient over the positions that share the parameter (the adjoint of `spread`)."""
-        (summed,) = jax.linear_transpose(self.spread, jax.ShapeDtypeStruct(self.weight.shape, gradient.dtype))(
-            gradient
-        )
+        (summed,) = jax.linear_transpose(
+            self.spread, jax.ShapeDtypeStruct(self.weight.shape, gradient.dtype)
+        )(gradient)
         return summed
 
 

@@ -66,9 +66,7 @@ class Report:
             directly = any(leaf.old in plain for leaf in leaves)
             route, reason = _describe(through_trace, directly, engine.rule.recursion == "full")
             found.append(ParameterRoute(path, route, reason))
-        found += [
-            ParameterRoute(path, "unreached", "update does not read it") for path in step.unread_paths
-        ]
+        found += [ParameterRoute(path, "unreached", "update does not read it") for path in step.unread_paths]
         return tuple(found)
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,7 +75,12 @@ class Report:
             "model": self.model_name,
             "rule": self.rule.name,
             "groups": [
-                {"index": g.index, "states": [leaf.label for leaf in g.leaves], "shape": g.shape, "width": g.width}
+                {
+                    "index": g.index,
+                    "states": [leaf.label for leaf in g.leaves],
+                    "shape": g.shape,
+                    "width": g.width,
+                }
                 for g in self.graph.groups
             ],
             "traces": [

@@ -14,6 +14,13 @@ import jax.numpy as jnp
 
 Array = Any
 BLOCK = 16
+SMALLEST, LARGEST = 8, 25
+
+
+def block_size(length: int) -> int:
+    """Choose the steps of a block, so that none is left over if possible."""
+    divisors = [size for size in range(SMALLEST, LARGEST + 1) if length % size == 0]
+    return max(divisors, default=BLOCK)
 
 
 def split_length(length: int, size: int) -> tuple[int, int, int]:

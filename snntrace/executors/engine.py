@@ -66,7 +66,8 @@ class Engine:
         self.recursion = Recursion(functions, rule)
         collapsed = self._find_collapsing() if collapse else set()
         self.layouts = tuple(
-            Layout(route, functions.sites[id(route.relation)], id(route) in collapsed) for route in graph.routes
+            Layout(route, functions.sites[id(route.relation)], id(route) in collapsed)
+            for route in graph.routes
         )
 
     def _find_collapsing(self) -> set[int]:
@@ -148,9 +149,7 @@ class Engine:
             for group, flag in zip(self.graph.groups, self.graph.read_before, strict=True)
         ]
 
-    def add_side(
-        self, direct: list[Array], signals: Signals, weights: Weights, point: Point
-    ) -> list[Array]:
+    def add_side(self, direct: list[Array], signals: Signals, weights: Weights, point: Point) -> list[Array]:
         """Add what reaches temporal relations beside the hidden states, in one step."""
         for relation, value in zip(self.functions.side_relations, signals.relations, strict=True):
             slot = self.functions.float_slot[relation.weight]
@@ -166,9 +165,7 @@ class Engine:
 def _cotangents(primals: Arrays, cotangents: Arrays) -> Arrays:
     """Give integer results the cotangents that JAX wants for them."""
     return tuple(
-        c
-        if jnp.issubdtype(jnp.result_type(p), jnp.inexact)
-        else jnp.zeros(jnp.shape(p), jax.dtypes.float0)
+        c if jnp.issubdtype(jnp.result_type(p), jnp.inexact) else jnp.zeros(jnp.shape(p), jax.dtypes.float0)
         for p, c in zip(primals, cotangents, strict=True)
     )
 

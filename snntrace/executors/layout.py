@@ -87,9 +87,7 @@ class Layout:
         df = found.df[self.site]
         rows = []
         for s, row in enumerate(found.d):
-            terms = [
-                self.factor(self.at_output(d)) * trace[q] for q, d in enumerate(row) if d is not None
-            ]
+            terms = [self.factor(self.at_output(d)) * trace[q] for q, d in enumerate(row) if d is not None]
             grown = self.factor(df[s])
             rows.append(total([*terms, grown if operand is None else grown * operand[:, :, None]], trace[s]))
         return jnp.stack(rows)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from snntrace.compiler.perturb import Arrays, Point, Weights, run
-from snntrace.executors.blocks import BLOCK, scan_blocks, split_length
+from snntrace.executors.blocks import block_size, scan_blocks, split_length
 from snntrace.executors.engine import Engine
 from snntrace.jaxprs import Equation, Variable, read
 
@@ -85,7 +85,7 @@ class Recorder:
             results = jax.vmap(lambda p: self.functions.spatial(weights, p, zeros)[0])(points)
             return after, (results, tape.new, tape.products, tape.others)
 
-        after, (results, *parts) = scan_blocks(block, (hidden, others), xs, BLOCK)
+        after, (results, *parts) = scan_blocks(block, (hidden, others), xs, block_size(xs[0].shape[0]))
         return results, Tape(*parts, before=(hidden, others)), *after
 
     def _block(self, weights: Weights, xs: Arrays, hidden: Arrays, others: Arrays) -> tuple[Any, Tape]:
@@ -100,9 +100,7 @@ class Recorder:
             run(self.inside, env)
             new = tuple(read(env, leaf.new) for leaf in step.hidden)
             new_others = tuple(read(env, leaf.new) for leaf in step.others)
-            products = tuple(
-                env[r.output] for r in functions.products if r.output not in self.products_ahead
-            )
+            products = tuple(env[r.output] for r in functions.products if r.output not in self.products_ahead)
             return (new, new_others), (new, products, tuple(old_others[i] for i in self.kept_others))
 
         after, (new, inside, kept) = jax.lax.scan(body, (hidden, others), (xs, passed))

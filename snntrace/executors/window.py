@@ -19,7 +19,7 @@ from snntrace.compiler.graph import Group
 from snntrace.compiler.perturb import Arrays, Point, Signals, Weights
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.sites import Site
-from snntrace.executors.blocks import BLOCK, scan_blocks
+from snntrace.executors.blocks import block_size, scan_blocks
 from snntrace.executors.engine import (
     Carried,
     Engine,
@@ -80,9 +80,7 @@ class WindowBackward:
             What the recursion keeps constant.
         """
         engine = self.engine
-        sites = {
-            layout.site: layout for layout in engine.layouts if layout.route.group is group
-        }
+        sites = {layout.site: layout for layout in engine.layouts if layout.route.group is group}
 
         def back(mu: Arrays, now: tuple[Point, Signal | None]) -> tuple[Arrays, Arrays]:
             point, given = now
@@ -145,8 +143,7 @@ class WindowBackward:
         engine = self.engine
         prepared = engine.recursion.prepare(weights)
         zeros = tuple(
-            tuple(jnp.zeros(leaf.old.shape, leaf.old.dtype) for leaf in g.leaves)
-            for g in engine.graph.groups
+            tuple(jnp.zeros(leaf.old.shape, leaf.old.dtype) for leaf in g.leaves) for g in engine.graph.groups
         )
 
         def one(state: Any, now: Any) -> tuple[Any, None]:
@@ -158,9 +155,9 @@ class WindowBackward:
 
         values = (xs, tape._replace(before=()), given)
         start = (zeros, [jnp.zeros_like(v) for v in weights.floats])
-        (mus, direct), _ = scan_blocks(
-            one, start, values, BLOCK, reverse=True, per_block=self.recorder.before_blocks(tape, BLOCK)
-        )
+        size = block_size(xs[0].shape[0])
+        befores = self.recorder.before_blocks(tape, size)
+        (mus, direct), _ = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
         for layout, trace in zip(engine.layouts, traces or (), strict=traces is not None):
             slot = engine.functions.float_slot[layout.relation.weight]
             past = layout.contract(mus[layout.route.group.index], trace)
@@ -196,13 +193,13 @@ class WindowBackward:
                 direct[slot] = direct[slot] + relation.gather(post.sum(0))
         return direct, tuple(a.mu for a in adjoints)
 
-    def _open_steps(
-        self, weights: Weights, points: Point, given: Given
-    ) -> tuple[list[Array], Signals]:
+    def _open_steps(self, weights: Weights, points: Point, given: Given) -> tuple[list[Array], Signals]:
         """Open the steps of a block at once; the direct gradients are summed over time."""
         engine = self.engine
         length = points.new[0].shape[0]
-        zeros = jax.tree.map(lambda z: jnp.zeros((length, *z.shape), z.dtype), engine.functions.zero_signals())
+        zeros = jax.tree.map(
+            lambda z: jnp.zeros((length, *z.shape), z.dtype), engine.functions.zero_signals()
+        )
 
         def spatial(floats: Arrays, zeros: Signals) -> Any:
             full = Weights(floats, weights.others)
@@ -211,9 +208,7 @@ class WindowBackward:
         return engine.pull_through(spatial, weights.floats, zeros, given)
 
 
-def unroll_function(
-    engine: Engine, window: int | None, carry: bool
-) -> Callable[..., tuple[Arrays, Carried]]:
+def unroll_function(engine: Engine, window: int | None, carry: bool) -> Callable[..., tuple[Arrays, Carried]]:
     """Make the differentiable pass over a sequence.
 
     Parameters
