@@ -121,7 +121,7 @@ def train(
     """Train a recurrent spiking network and write the run's files.
 
     Options that are left out take values that suit the data; docs/training.md lists them.
-    """
+    """  # noqa: DOC501
     # After the options are read: jax takes seconds to load, and --help should not wait for it.
     from snntrace.train.config import TrainConfig
 

@@ -67,8 +67,8 @@ class TrainConfig:
     tau_mem_ms, tau_out_ms : float, in ms, optional
         Membrane time constants of the hidden units and of the read-out.
     drive : float
-        How strongly the input drives the first layer: its voltage without spikes fluctuates by about this many
-        thresholds before training.
+        How strongly the input drives the first layer: before training, and without spikes, its voltage
+        fluctuates by about this many thresholds.
     window : int, optional
         Steps whose gradient is summed at once; the whole recording if None. Not for ``'bptt'``.
     feedback_scale : float
@@ -121,11 +121,18 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Check the values, and that they go together.
+
+        Raises
+        ------
+        ValueError
+            If one is unknown or out of its range, or two do not go together.
+        """
         for name, known in (("rule", RULES), ("neuron", tuple(NEURONS))):
             if getattr(self, name) not in known:
                 raise ValueError(
-                    f"TrainConfig: {name} must be one of {', '.join(known)}, got {name}={getattr(self, name)!r}. "
-                    "Choose one of them."
+                    f"TrainConfig: {name} must be one of {', '.join(known)}, "
+                    f"got {name}={getattr(self, name)!r}. Choose one of them."
                 )
         for name in WHOLE:
             _whole(name, getattr(self, name))
@@ -148,8 +155,8 @@ class TrainConfig:
             )
         if self.window is not None and self.rule == "bptt":
             raise ValueError(
-                f"TrainConfig: window belongs to rules with traces, got window={self.window} with rule='bptt'. "
-                "Leave it out, or choose another rule."
+                "TrainConfig: window belongs to rules with traces, "
+                f"got window={self.window} with rule='bptt'. Leave it out, or choose another rule."
             )
 
     @property

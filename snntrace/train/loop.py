@@ -206,7 +206,7 @@ def epochs(
         sums = np.zeros(3)
         for done, batch in enumerate(data.train.epoch(number - 1), 1):
             sums += _floats(learn(batch.x, batch.labels, batch.mask))
-            watcher.batch(number, done, total, sums[0] / sums[2], sums[1] / sums[2])
+            watcher.batch(number, done, total, float(sums[0] / sums[2]), float(sums[1] / sums[2]))
         held, rates = np.zeros(3), np.zeros(config.layers)
         for batch in data.validation.epoch(0):
             score, rate = validate(batch.x, batch.labels, batch.mask)
@@ -215,11 +215,11 @@ def epochs(
         rows.append(
             {
                 "epoch": number,
-                "train_loss": sums[0] / sums[2],
-                "train_acc": sums[1] / sums[2],
-                "val_loss": held[0] / held[2],
-                "val_acc": held[1] / held[2],
-                "hidden_rate": float(rates.mean()) / held[2],
+                "train_loss": float(sums[0] / sums[2]),
+                "train_acc": float(sums[1] / sums[2]),
+                "val_loss": float(held[0] / held[2]),
+                "val_acc": float(held[1] / held[2]),
+                "hidden_rate": float(rates.mean() / held[2]),
                 "seconds": time.perf_counter() - start,
             }
         )

@@ -96,14 +96,14 @@ class RunFolder:
             ``parent/stem-001``, or a higher number.
         """
         parent.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count(1):
-            path = parent / f"{stem}-{number:03d}"
+        numbers = itertools.count(1)
+        while True:
+            path = parent / f"{stem}-{next(numbers):03d}"
             try:
                 path.mkdir()
             except FileExistsError:
                 continue
             return cls(path)
-        raise AssertionError
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write a file under a temporary name, then give it its own.
