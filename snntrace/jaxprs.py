@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,6 @@ class Equation:
         return result if self.primitive.multiple_results else (result,)
 
 
-Override = Callable[[Equation, Callable[[Atom], Any]], Sequence[Any] | None]
-
-
 @dataclass(frozen=True, eq=False)
 class Program:
     """A straight list of equations from inputs to outputs."""
@@ -97,21 +94,16 @@ class Program:
                 wanted.update(v for v in equation.inputs if isinstance(v, Variable) and v not in stopped)
         return tuple(reversed(kept))
 
+    def name_constant(self, constant: Constant, like: Variable) -> tuple[Program, Variable]:
+        """Make a variable of a constant, in the shape of another variable."""
+        variable = Variable(like.shape, like.dtype)
+        value = np.broadcast_to(np.asarray(constant.value, like.dtype), like.shape)
+        return replace(self, constants={**self.constants, variable: value}), variable
+
 
 def read(env: Mapping[Variable, Any], atom: Atom) -> Any:
     """Return the value of an atom in an environment."""
     return atom.value if isinstance(atom, Constant) else env[atom]
-
-
-def evaluate(equations: Iterable[Equation], env: dict[Variable, Any], fixed: Iterable[Variable] = ()) -> None:
-    """Run equations in an environment, leaving the variables in `fixed` as they are."""
-    kept = {v: env[v] for v in fixed if v in env}
-    for equation in equations:
-        if all(out in kept for out in equation.outputs):
-            continue
-        results = equation.bind([read(env, atom) for atom in equation.inputs])
-        env.update(zip(equation.outputs, results, strict=True))
-        env.update((out, kept[out]) for out in equation.outputs if out in kept)
 
 
 def source_line(source_info: Any) -> str:

@@ -17,8 +17,8 @@ from snntrace.compiler.step import leaves_of, write_leaves
 from snntrace.errors import NotCompiledError
 from snntrace.executors.bptt import bptt_unroll
 from snntrace.executors.engine import Carried, Engine
+from snntrace.executors.sequence import unroll_function
 from snntrace.executors.streaming import streaming_step
-from snntrace.executors.window import unroll_function
 from snntrace.rules.feedback import Feedback, project, target_array
 from snntrace.rules.rule import Rule
 
@@ -34,7 +34,9 @@ class Learner(brainstate.nn.Module):
 
     The gradient of every step is its own, plus what the past left in the traces:
 
-    .. math:: \nabla W = \sum_t L^t \cdot \epsilon^t + \text{(what the step gives } W \text{ beside its states)}
+    .. math:: \nabla W = \sum_t L^t \cdot \epsilon^t + G^t
+
+    with G what the step gives W on ways that pass none of its states.
 
     Make one with `snntrace.compile`, or as ``snntrace.D_RTRL(model)`` followed by `compile_graph`.
 
@@ -445,6 +447,8 @@ def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, *
     ------
     TypeError
         If `rule` is no rule, or if no example input was given.
+    ValueError
+        If `batch_size` is not positive.
     CompileError
         If the model cannot be given exact traces as it is written.
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snntrace.compiler.graph import Graph, Group, Route
+from snntrace.compiler.graph import Graph, Group
 from snntrace.compiler.perturb import Point, StepFunctions, Weights, run
 from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, as_array
 from snntrace.compiler.relations import Dense
@@ -65,26 +65,30 @@ class Coupling:
 def find_coupling(graph: Graph, group: Group) -> Coupling:
     """Find the closed form of a group's diagonal.
 
+    Returns
+    -------
+    Coupling
+        The ways of the group to itself.
+
     Raises
     ------
     CompileError
         If the operand of a product does not follow the group position by position, or if three
         products follow each other within one step.
     """
-    into = {id(r.relation): r for r in graph.routes if r.group is group and isinstance(r.relation, Dense)}
+    into = [(r.relation, r) for r in graph.routes if r.group is group and isinstance(r.relation, Dense)]
     single: dict[int, OneProduct] = {}
     double = []
-    for route in into.values():
-        relation = route.relation
-        reached = _behind_operand(graph, group, relation)  # type: ignore[arg-type]
-        pre = _own_positions(graph, group, relation, reached)  # type: ignore[arg-type]
+    for relation, route in into:
+        reached = _behind_operand(graph, group, relation)
+        pre = _own_positions(graph, group, relation, reached)
         if pre is not None:
-            single[id(relation)] = _one_product(route, pre)
+            single[id(relation)] = _one_product(relation, route.positions, pre)
         for first in graph.relations.dense:
             positions = reached.get(first.output)
             if positions is None or not _depends_on(graph, group, first):
                 continue
-            double.append(_two_products(graph, group, first, route, positions))
+            double.append(_two_products(graph, group, first, relation, route.positions, positions))
     return Coupling(group, tuple(single.values()), tuple(double))
 
 
@@ -145,28 +149,25 @@ def _columns(positions: np.ndarray, index: np.ndarray) -> np.ndarray:
     return np.where(positions >= 0, index.reshape(-1)[np.maximum(positions, 0)], -1)
 
 
-def _one_product(route: Route, feeds: np.ndarray) -> OneProduct:
-    relation = route.relation
-    rows, n_pre, n_post = relation.sizes  # type: ignore[union-attr]
-    x_shape = relation.operand.shape  # type: ignore[union-attr]
+def _one_product(relation: Dense, positions: np.ndarray | None, feeds: np.ndarray) -> OneProduct:
+    rows, n_pre, n_post = relation.sizes
+    x_shape = relation.operand.shape
     with jax.ensure_compile_time_eval():
         x_index = np.arange(np.prod(x_shape, dtype=int)).reshape(x_shape)
-        order = np.asarray(relation.rows(x_index)).reshape(-1)  # type: ignore[union-attr]
-        y_order = np.asarray(
-            relation.columns(np.arange(rows * n_post).reshape(relation.shape))  # type: ignore[union-attr]
-        ).reshape(-1)
+        order = np.asarray(relation.rows(x_index)).reshape(-1)
+        y_order = np.asarray(relation.columns(np.arange(rows * n_post).reshape(relation.shape))).reshape(-1)
     x_column, x_row = np.empty(order.size, int), np.empty(order.size, int)
     x_column[order], x_row[order] = np.tile(np.arange(n_pre), rows), np.repeat(np.arange(rows), n_pre)
     y_column, y_row = np.empty(y_order.size, int), np.empty(y_order.size, int)
     y_column[y_order], y_row[y_order] = np.tile(np.arange(n_post), rows), np.repeat(np.arange(rows), n_post)
 
     size = feeds.size
-    targets = np.arange(size) if route.positions is None else np.asarray(route.positions).reshape(-1)
+    targets = np.arange(size) if positions is None else positions.reshape(-1)
     slots = _invert(targets, size)
     pre = _columns(feeds, x_column)
     pre_row = _columns(feeds, x_row)
     post, post_row = _columns(slots, y_column), _columns(slots, y_row)
-    return OneProduct(relation, pre, np.where((post_row == pre_row) | (pre_row < 0), slots, -1), post)  # type: ignore[arg-type]
+    return OneProduct(relation, pre, np.where((post_row == pre_row) | (pre_row < 0), slots, -1), post)
 
 
 def _invert(targets: np.ndarray, size: int) -> np.ndarray:
@@ -182,9 +183,13 @@ def _invert(targets: np.ndarray, size: int) -> np.ndarray:
 
 
 def _two_products(
-    graph: Graph, group: Group, first: Dense, route: Route, positions: PositionMap
+    graph: Graph,
+    group: Group,
+    first: Dense,
+    second: Dense,
+    targets: np.ndarray | None,
+    positions: PositionMap,
 ) -> TwoProducts:
-    second: Dense = route.relation  # type: ignore[assignment]
     behind = _behind_operand(graph, group, first)
     deeper = [r for r in graph.relations.dense if r.output in behind and _depends_on(graph, group, r)]
     if isinstance(positions, Mixed) or deeper:
@@ -208,8 +213,10 @@ def _two_products(
             f"coupled recursion: two products in a row must treat every row alike, got differing rows at "
             f"{second.equation.where}. Use the diagonal recursion (D_RTRL)."
         )
-    fake = Route(first, group, np.full(first.shape, -1, np.int32))
-    return TwoProducts(_one_product(fake, feeds), _one_product(route, np.full_like(feeds, -1)), link[0])
+    nowhere = np.full(first.shape, -1, np.int32)
+    return TwoProducts(
+        _one_product(first, nowhere, feeds), _one_product(second, targets, np.full_like(feeds, -1)), link[0]
+    )
 
 
 # Evaluation ------------------------------------------------------------------------------------
@@ -311,7 +318,7 @@ def _operand_derivatives(
         env.update(zip((leaf.old for leaf in group.leaves), old, strict=True))
         for leaf, value in zip(graph.step.hidden, point.new, strict=True):
             if leaf not in group.leaves:
-                env[leaf.new] = value  # type: ignore[index]
+                env[leaf.new] = value
         for product, value in zip(functions.products, point.products, strict=True):
             env[product.output] = value + delta if product is through else value
         hooks = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -71,12 +71,13 @@ class Graph:
     def temporal(self) -> tuple[Dense | Elementwise, ...]:
         """Relations with at least one trace, in program order."""
         found = {id(route.relation) for route in self.routes}
-        return tuple(r for r in (*self.relations.dense, *self.relations.elementwise) if id(r) in found)
+        candidates: list[Dense | Elementwise] = [*self.relations.dense, *self.relations.elementwise]
+        return tuple(r for r in candidates if id(r) in found)
 
     @cached_property
     def new_states(self) -> frozenset[Variable]:
         """The new value of every hidden state."""
-        return frozenset(leaf.new for leaf in self.step.hidden)  # type: ignore[misc]
+        return frozenset(leaf.new for leaf in self.step.hidden)
 
     def new_elsewhere(self, group: Group) -> frozenset[Variable]:
         """Return the new hidden states of all other groups."""
@@ -95,9 +96,7 @@ class Graph:
         """Return the equations behind the operands of the products in a group's closure."""
         inner = set(self.closure(group))
         operands = [
-            r.equation.inputs[1 - r.weight_side]
-            for r in (*self.relations.dense, *self.relations.opaque)
-            if r.equation in inner
+            r.equation.inputs[1 - r.weight_side] for r in self.relations.mixing if r.equation in inner
         ]
         return self.step.program.slice(operands, self.new_elsewhere(group))
 
@@ -131,7 +130,7 @@ class Graph:
         return tuple(flags)
 
 
-def compile_graph(model: Callable[..., Any], args: Sequence[Any], batched: bool | None = None) -> Graph:
+def compile_graph(model: Any, args: Sequence[Any], batched: bool | None = None) -> Graph:
     """Find the hidden groups, the relations and the routes of a model's step.
 
     Parameters
@@ -175,8 +174,8 @@ def compile_graph(model: Callable[..., Any], args: Sequence[Any], batched: bool 
 
 
 def _held(relations: Relations) -> set[Variable]:
-    """Outputs of mixing relations: the recursion looks no further."""
-    return {out for r in (*relations.dense, *relations.opaque) for out in r.equation.outputs}
+    """Collect the outputs of mixing relations: the recursion looks no further."""
+    return {out for r in relations.mixing for out in r.equation.outputs}
 
 
 def _join_states(step: StepProgram, relations: Relations) -> list[tuple[StateLeaf, ...]]:
@@ -190,9 +189,9 @@ def _join_states(step: StepProgram, relations: Relations) -> list[tuple[StateLea
 
     held = _held(relations)
     for leaf in step.hidden:
-        reached, _ = act_on(step.program.equations, {leaf.new: IDENTITY}, leaf.old.shape, held)  # type: ignore[dict-item]
+        reached, _ = act_on(step.program.equations, {leaf.new: IDENTITY}, leaf.old.shape, held)
         for other in step.hidden:
-            touches = (reached.get(other.old), reached.get(other.new))  # type: ignore[call-overload]
+            touches = (reached.get(other.old), reached.get(other.new))
             if other.old.shape == leaf.old.shape and any(m is IDENTITY for m in touches):
                 parent[max(root(leaf.slot), root(other.slot))] = min(root(leaf.slot), root(other.slot))
     members: dict[int, list[StateLeaf]] = {}
@@ -208,7 +207,7 @@ def _who_reads_whom(
     stops = _held(relations) | {leaf.new for leaf in step.hidden if leaf.new not in own}
     table = []
     for leaf in leaves:
-        reached, _ = act_on(step.program.equations, {leaf.new: IDENTITY}, leaf.old.shape, stops)  # type: ignore[dict-item, arg-type]
+        reached, _ = act_on(step.program.equations, {leaf.new: IDENTITY}, leaf.old.shape, stops)
         table.append(tuple(other.old in reached for other in leaves))
     return tuple(table)
 
@@ -221,9 +220,9 @@ def _routes_into(
     uses = [use for r in relations.elementwise for use in r.uses]
     reached, operands = act_on(
         step.program.equations,
-        dict.fromkeys(own, IDENTITY),  # type: ignore[arg-type]
+        dict.fromkeys(own, IDENTITY),
         shape,
-        _held(relations) | elsewhere,  # type: ignore[arg-type]
+        _held(relations) | elsewhere,
         uses,
     )
     for leaf in leaves:

@@ -25,6 +25,11 @@ def unit_outputs(
     chosen : sequence of int or None, optional
         For each group, which of several candidates to take.
 
+    Returns
+    -------
+    tuple of Variable or None
+        One for each group.
+
     Raises
     ------
     CompileError
@@ -54,17 +59,17 @@ def output_candidates(graph: Graph, group: Group) -> list[tuple[Variable, str]]:
     """List the values of a group's new states that something mixing, or the result, takes."""
     program = graph.step.program
     own = {leaf.new for leaf in group.leaves}
-    follows: dict[Variable, str] = {v: "the state itself" for v in own}  # type: ignore[misc]
+    follows: dict[Variable, str] = {v: "the state itself" for v in own}
     for equation in program.equations:
         if is_elementwise(equation) and any(a in follows for a in equation.inputs):
             out = equation.outputs[0]
-            if out.is_float and out.shape == group.shape and _differentiable(equation, own):
+            if out.is_float and out.shape == group.shape and _differentiable(equation):
                 follows[out] = equation.where
     taken: dict[Variable, str] = {}
     for equation in program.equations:
         if not is_elementwise(equation):
-            taken.update((a, follows[a]) for a in equation.inputs if a in follows)  # type: ignore[misc, index]
-    taken.update((a, follows[a]) for a in graph.step.results if a in follows)  # type: ignore[misc, index]
+            taken.update((a, follows[a]) for a in equation.inputs if a in follows)
+    taken.update((a, follows[a]) for a in graph.step.results if a in follows)
     closure = set(graph.closure(group))
     merged: dict[tuple[object, ...], tuple[Variable, str]] = {}
     producers = {out: e for e in program.equations for out in e.outputs}
@@ -76,22 +81,22 @@ def output_candidates(graph: Graph, group: Group) -> list[tuple[Variable, str]]:
     return list(merged.values())
 
 
-def _differentiable(equation: Equation, own: set[object]) -> bool:
+def _differentiable(equation: Equation) -> bool:
     if equation.name == "stop_gradient":
         return False
     reached, _ = act_on([equation], {equation.outputs[0]: IDENTITY}, equation.outputs[0].shape, ())
     return any(v is not equation.outputs[0] for v in reached)
 
 
-def _signature(variable: object, producers: dict[Variable, Equation], own: set[object]) -> tuple[object, ...]:
+def _signature(
+    variable: Variable, producers: dict[Variable, Equation], own: set[Variable]
+) -> tuple[object, ...]:
     """Describe how a value is made, so that the same computation written twice counts once."""
-    maker = producers.get(variable)  # type: ignore[arg-type]
+    maker = producers.get(variable)
     if maker is None or variable in own:
         return (id(variable),)
     inputs = tuple(
-        _signature(a, producers, own)
-        if isinstance(a, Variable)
-        else ("constant", str(getattr(a, "value", a)))
+        _signature(a, producers, own) if isinstance(a, Variable) else ("constant", str(a.value))
         for a in maker.inputs
     )
     return (maker.name, str(sorted(maker.params.items(), key=lambda kv: kv[0])), *inputs)

@@ -131,7 +131,7 @@ class StepFunctions:
                     "Let one of them read the other's state before its update."
                 )
             for g in ready:
-                available.update(leaf.new for leaf in g.leaves)  # type: ignore[misc]
+                available.update(leaf.new for leaf in g.leaves)
                 remaining.remove(g)
                 done.append(g)
         return tuple(done)
@@ -211,7 +211,7 @@ class StepFunctions:
         env.update(zip((leaf.old for leaf in group.leaves), old, strict=True))
         for leaf, value in zip(self.graph.step.hidden, point.new, strict=True):
             if leaf not in group.leaves:
-                env[leaf.new] = value  # type: ignore[index]
+                env[leaf.new] = value
         for relation, value in zip(self.products, point.products, strict=True):
             out = relation.output
             env[out] = value + deltas[out] if out in deltas else value
@@ -270,7 +270,7 @@ class StepFunctions:
         if isinstance(relation.operand, Constant):
             return relation.operand.value
         env = self.environment(weights, point.args, point.old, point.others)
-        env.update(zip((leaf.new for leaf in self.graph.step.hidden), point.new, strict=True))  # type: ignore[arg-type]
+        env.update(zip((leaf.new for leaf in self.graph.step.hidden), point.new, strict=True))
         for product, value in zip(self.products, point.products, strict=True):
             env[product.output] = value
         stops = self.graph.new_states | {r.output for r in self.products}
@@ -338,10 +338,8 @@ class StepFunctions:
             computed = self._group_in_space(group, weights, point, olds, passed, deltas)
             for leaf, value in zip(group.leaves, computed, strict=True):
                 hat = pin(point.new[leaf.slot], value) + zeros.new[leaf.slot]
-                hats[leaf.new] = hat  # type: ignore[index]
-                passed[leaf.new] = (  # type: ignore[index]
-                    jax.lax.stop_gradient(hat) if self.cut[group.index] else hat
-                )
+                hats[leaf.new] = hat
+                passed[leaf.new] = jax.lax.stop_gradient(hat) if self.cut[group.index] else hat
         env = self.environment(weights, point.args, tuple(olds), point.others) | passed
         self._run_in_space(self.graph.readout, env, weights, point, deltas)
         outputs: list[Array | None] = []
@@ -355,7 +353,7 @@ class StepFunctions:
             outputs.append(inner[variable])
         return (
             tuple(read(env, a) for a in step.results),
-            tuple(hats[leaf.new] for leaf in step.hidden),  # type: ignore[index]
+            tuple(hats[leaf.new] for leaf in step.hidden),
             tuple(outputs),
         )
 

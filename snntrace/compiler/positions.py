@@ -1,4 +1,4 @@
-"""Which position of a hidden group does a value act on?
+"""Positions: which unit of a hidden group each position of a value acts on.
 
 A backward pass from the new states of a group. Every value that reaches them is given, for each of its
 positions, the one position of the group that it acts on; a value that acts on several is *mixed*.
@@ -115,21 +115,28 @@ def act_on(
             reached[atom] = merge(reached.get(atom), positions, atom.shape, target_shape, equation)
 
     for equation in reversed(list(equations)):
-        found = [(o, reached[v]) for o, v in enumerate(equation.outputs) if v in reached]
-        found = [(o, m) for o, m in found if equation.outputs[o] not in stopped]
-        if not found or equation.name == "stop_gradient":
-            continue
-        if is_elementwise(equation):
-            for i, atom in enumerate(equation.inputs):
-                reach(equation, i, atom, _through_elementwise(equation, i, atom, found, kept))
-        elif is_structural(equation):
-            table = moved_positions(equation)
-            for i, atom in enumerate(equation.inputs):
-                reach(equation, i, atom, _through_structure(equation, table, i, atom, found, target_shape))
-        else:
-            for i, atom in enumerate(equation.inputs):
-                reach(equation, i, atom, Mixed(equation))
+        outs = [(o, v) for o, v in enumerate(equation.outputs) if v in reached and v not in stopped]
+        if outs and equation.name != "stop_gradient":
+            found = [(o, reached[v]) for o, v in outs]
+            for i, positions in enumerate(_through(equation, found, kept, target_shape)):
+                reach(equation, i, equation.inputs[i], positions)
     return reached, operands
+
+
+def _through(
+    equation: Equation,
+    found: list[tuple[int, PositionMap]],
+    kept: set[tuple[Equation, int]],
+    target_shape: tuple[int, ...],
+) -> list[PositionMap]:
+    """Carry maps from an equation's outputs to each of its operands."""
+    atoms = list(enumerate(equation.inputs))
+    if is_elementwise(equation):
+        return [_through_elementwise(equation, i, atom, found, kept) for i, atom in atoms]
+    if is_structural(equation):
+        table = moved_positions(equation)
+        return [_through_structure(equation, table, i, atom, found, target_shape) for i, atom in atoms]
+    return [Mixed(equation) for _ in atoms]
 
 
 def _through_elementwise(

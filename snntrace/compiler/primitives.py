@@ -9,20 +9,25 @@ import numpy as np
 
 from snntrace.jaxprs import Equation, from_closed_jaxpr
 
-ELEMENTWISE = frozenset(
-    """
-    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy
-    copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt heaviside_surrogate_gradient
-    imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not optimization_barrier
-    or population_count pow real reduce_precision rem round rsqrt select_n sign sin sinh sqrt square
-    stop_gradient sub tan tanh xor
-    """.split()
-)
+# fmt: off
+ELEMENTWISE = frozenset({
+    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt",
+    "ceil", "clamp", "convert_element_type", "copy", "copy_p", "cos", "cosh", "digamma", "div", "eq",
+    "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt",
+    "heaviside_surrogate_gradient", "imag", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p",
+    "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "optimization_barrier",
+    "or", "population_count", "pow", "real", "reduce_precision", "rem", "round", "rsqrt", "select_n",
+    "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
+})
+# fmt: on
 """Primitives whose output at a position depends on their operands at that position only."""
 
-STRUCTURAL = frozenset(
-    "broadcast_in_dim concatenate expand_dims pad reshape rev slice split squeeze stack transpose".split()
-)
+# fmt: off
+STRUCTURAL = frozenset({
+    "broadcast_in_dim", "concatenate", "expand_dims", "pad", "reshape", "rev", "slice", "split",
+    "squeeze", "stack", "transpose",
+})
+# fmt: on
 """Primitives that only move, copy or drop positions."""
 
 CUSTOM_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})

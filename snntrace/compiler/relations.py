@@ -104,7 +104,7 @@ class Dense:
         _, _, w_in, w_free = self._axes
         order = (*w_in, *w_free)
         shaped = gradient.reshape([self.weight.shape[a] for a in order])
-        return jnp.transpose(shaped, np.argsort(np.array(order, dtype=int)))
+        return jnp.transpose(shaped, tuple(int(a) for a in np.argsort(order)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +134,8 @@ class Elementwise:
 
     def gather(self, gradient: Array) -> Array:
         """Sum a gradient over the positions that share the parameter (the adjoint of `spread`)."""
-        (summed,) = jax.linear_transpose(
-            self.spread, jax.ShapeDtypeStruct(self.weight.shape, gradient.dtype)
-        )(gradient)
-        return summed
+        _, vjp = jax.vjp(self.spread, jnp.zeros(self.weight.shape, gradient.dtype))
+        return vjp(gradient)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +168,11 @@ class Relations:
     chain_values: dict[Variable, frozenset[Variable]]
 
     @property
+    def mixing(self) -> tuple[Dense | Opaque, ...]:
+        """Relations that mix positions; the recursion holds their outputs."""
+        return (*self.dense, *self.opaque)
+
+    @property
     def all(self) -> tuple[Relation, ...]:
         """Every relation."""
         return (*self.dense, *self.elementwise, *self.opaque)
@@ -178,7 +181,7 @@ class Relations:
 def find_relations(step: StepProgram) -> Relations:
     """Find every place where parameters, or values made of them alone, act on anything else."""
     chains: dict[Variable, frozenset[Variable]] = {leaf.old: frozenset({leaf.old}) for leaf in step.params}
-    still = {v: frozenset() for v in step.program.constants}
+    still: dict[Variable, frozenset[Variable]] = {v: frozenset() for v in step.program.constants}
     forced = {leaf.new for leaf in step.hidden}
     dynamic_free: dict[Variable, frozenset[Variable]] = {**still, **chains}
     dense: list[Dense] = []

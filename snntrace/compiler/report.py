@@ -53,7 +53,7 @@ class Report:
                 continue
             for i, atom in enumerate(equation.inputs):
                 if atom in graph.relations.chain_values and (equation, i) not in uses:
-                    plain |= graph.relations.chain_values[atom]  # type: ignore[index]
+                    plain |= graph.relations.chain_values[atom]
         for relation in functions.side_relations:
             plain |= relation.sources
         by_state: dict[int, list[Any]] = {}
@@ -103,6 +103,7 @@ class Report:
         return [leaf.label for leaf in self.graph.step.params if leaf.old in layout.relation.sources]
 
     def __str__(self) -> str:
+        """Write the report as text."""
         data = self.as_dict()
         lines = [f"{data['model']} under {data['rule']}", "", "Hidden groups"]
         for group in data["groups"]:
@@ -121,6 +122,7 @@ class Report:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
+        """Write the report as text."""
         return str(self)
 
 

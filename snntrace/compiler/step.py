@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from brainstate.transform import StatefulFunction
 
 from snntrace.errors import CompileError
-from snntrace.jaxprs import Atom, Program, Variable, from_closed_jaxpr
+from snntrace.jaxprs import Atom, Constant, Program, Variable, from_closed_jaxpr
 
 Path = tuple[Any, ...]
 
@@ -28,7 +28,7 @@ class StateLeaf:
     state: int
     slot: int
     old: Variable
-    new: Atom
+    new: Variable
 
     @property
     def label(self) -> str:
@@ -67,11 +67,9 @@ def leaves_of(states: Sequence[Any]) -> list[Any]:
 
 def write_leaves(states: Sequence[Any], leaves: Sequence[Any]) -> None:
     """Write flat arrays back into states."""
-    position = 0
+    remaining = iter(leaves)
     for state in states:
-        tree = jax.tree.structure(state.value)
-        state.value = jax.tree.unflatten(tree, leaves[position : position + tree.num_leaves])
-        position += tree.num_leaves
+        state.value = jax.tree.map(lambda _: next(remaining), state.value)
 
 
 def kind_of(state: Any) -> str:
@@ -85,7 +83,7 @@ def kind_of(state: Any) -> str:
     return "other"
 
 
-def trace_step(model: Callable[..., Any], args: Sequence[Any]) -> StepProgram:
+def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     """Trace a model's `update` once.
 
     Parameters
@@ -115,7 +113,7 @@ def trace_step(model: Callable[..., Any], args: Sequence[Any]) -> StepProgram:
     flat_args, args_tree = jax.tree.flatten(tuple(args))
     n_args = len(flat_args)
     n_results = len(jax.tree.leaves(out_shapes[0]))
-    known = {id(s): p for p, s in model.states().items()}  # type: ignore[attr-defined]
+    known = {id(s): p for p, s in model.states().items()}
     old_vars, new_vars = list(program.inputs[n_args:]), list(program.outputs[n_results:])
 
     leaves: dict[str, list[StateLeaf]] = {"param": [], "hidden": [], "other": []}
@@ -127,9 +125,10 @@ def trace_step(model: Callable[..., Any], args: Sequence[Any]) -> StepProgram:
         values = jax.tree_util.tree_leaves_with_path(state.value)
         for key, _ in values:
             path = (*base, *(getattr(k, "key", getattr(k, "idx", k)) for k in key))
-            leaf = StateLeaf(
-                path, len(grouped[kind]), len(leaves[kind]), old_vars[position], new_vars[position]
-            )
+            new = new_vars[position]
+            if isinstance(new, Constant):
+                program, new = program.name_constant(new, old_vars[position])
+            leaf = StateLeaf(path, len(grouped[kind]), len(leaves[kind]), old_vars[position], new)
             leaves[kind].append(leaf)
             position += 1
         grouped[kind].append(state)
@@ -141,7 +140,7 @@ def trace_step(model: Callable[..., Any], args: Sequence[Any]) -> StepProgram:
                 "Keep what the step changes in a ShortTermState or LongTermState."
             )
     read_ids = {id(s) for s in grouped["param"]}
-    all_params = model.states(brainstate.ParamState)  # type: ignore[attr-defined]
+    all_params = model.states(brainstate.ParamState)
     unread = {p: s for p, s in all_params.items() if id(s) not in read_ids}
     return StepProgram(
         program=program,

@@ -16,13 +16,18 @@ from snntrace.compiler.perturb import Point, StepFunctions, Weights
 from snntrace.compiler.primitives import is_elementwise
 from snntrace.jaxprs import Atom, Constant, Program, Variable, trace_program
 
-SPREADING = frozenset("broadcast_in_dim reshape squeeze expand_dims slice transpose full_like".split())
+SPREADING = frozenset({"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "slice", "transpose"})
 
 
 def uniform_outputs(program: Program, uniform_inputs: list[bool]) -> list[bool]:
     """Tell which outputs have one value at all positions.
 
     Scalars are uniform; so is what elementwise and spreading operations make of uniform values.
+
+    Returns
+    -------
+    list of bool
+        One for each output.
     """
     uniform: dict[Variable, bool] = dict(zip(program.inputs, uniform_inputs, strict=True))
     for variable, value in program.constants.items():
@@ -44,6 +49,11 @@ def collapsing_routes(functions: StepFunctions, group: Group, weights: Weights, 
     """List a group's products whose trace is the same for every unit.
 
     `weights` and `point` may be shapes only (`jax.ShapeDtypeStruct`).
+
+    Returns
+    -------
+    list of Route
+        The routes whose traces collapse.
     """
     routes = [
         r

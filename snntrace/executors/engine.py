@@ -76,7 +76,7 @@ class Engine:
         functions, step = self.functions, self.graph.step
 
         def shapes(variables: Sequence[Any]) -> Arrays:
-            return tuple(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in variables)
+            return tuple(jax.eval_shape(lambda v=v: jnp.zeros(v.shape, v.dtype)) for v in variables)
 
         old = shapes([leaf.old for leaf in step.hidden])
         point = Point(
@@ -99,8 +99,10 @@ class Engine:
 
     def operand(self, relation: Dense | Elementwise, weights: Weights, point: Point) -> Array | None:
         """Return the presynaptic operand as (f, j), or None for an elementwise parameter."""
-        if not isinstance(relation, Dense):
-            return None
+        return self.operand_rows(relation, weights, point) if isinstance(relation, Dense) else None
+
+    def operand_rows(self, relation: Dense, weights: Weights, point: Point) -> Array:
+        """Return a product's presynaptic operand as (f, j)."""
         return relation.rows(self.functions.operand(relation, weights, point))
 
     def open_step(self, weights: Weights, point: Point, given: Given) -> tuple[list[Array], Signals]:
@@ -154,8 +156,8 @@ class Engine:
         for relation, value in zip(self.functions.side_relations, signals.relations, strict=True):
             slot = self.functions.float_slot[relation.weight]
             if isinstance(relation, Dense):
-                x = self.operand(relation, weights, point)
-                update = relation.unmatrix(x.T @ relation.columns(value))  # type: ignore[union-attr]
+                x = self.operand_rows(relation, weights, point)
+                update = relation.unmatrix(x.T @ relation.columns(value))
             else:
                 update = relation.gather(value)
             direct[slot] = direct[slot] + update
@@ -216,6 +218,11 @@ def projected_signals(
 
     For ``signal="target"`` the projections were computed before the step; for ``"random"`` the given
     matrices B project the loss's gradient at the result, ``d loss / d out . B``.
+
+    Returns
+    -------
+    tuple of array or None
+        One for each group, in its shape behind any leading time axis.
     """
     if engine.rule.signal != "random":
         return projected

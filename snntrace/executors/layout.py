@@ -55,7 +55,7 @@ class Layout:
     @property
     def n_bytes(self) -> int:
         """Memory of the trace."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return int(np.prod(self.shape, dtype=np.int64)) * int(np.dtype(self.dtype).itemsize)
 
     def at_output(self, values: Array) -> Array:
         """Bring values (..., *group shape) to the relation's output positions (..., *output shape)."""
@@ -83,6 +83,11 @@ class Layout:
             D and Df of the group at this step.
         operand : array of shape (f, j), optional
             The presynaptic operand of a product.
+
+        Returns
+        -------
+        array
+            The trace after the step.
         """
         df = found.df[self.site]
         rows = []

@@ -85,8 +85,10 @@ class Recorder:
             results = jax.vmap(lambda p: self.functions.spatial(weights, p, zeros)[0])(points)
             return after, (results, tape.new, tape.products, tape.others)
 
-        after, (results, *parts) = scan_blocks(block, (hidden, others), xs, block_size(xs[0].shape[0]))
-        return results, Tape(*parts, before=(hidden, others)), *after
+        after, (results, new, products, kept) = scan_blocks(
+            block, (hidden, others), xs, block_size(xs[0].shape[0])
+        )
+        return results, Tape(new, products, kept, (hidden, others)), *after
 
     def _block(self, weights: Weights, xs: Arrays, hidden: Arrays, others: Arrays) -> tuple[Any, Tape]:
         functions, step = self.functions, self.functions.graph.step

@@ -73,7 +73,8 @@ class Recursion:
             coupled = add_coupling(self.functions, coupling, prepared[group.index], weights, point, found, df)
             d = [[coupled[s][q] if self._present(group, s, q) else None for q in n] for s in n]
         elif self.rule.recursion == "scalar":
-            d = [[jnp.full_like(found[s][q], self.rule.leak) if s == q else None for q in n] for s in n]
+            leak = self.rule.leak or 0.0
+            d = [[jnp.full_like(found[s][q], leak) if s == q else None for q in n] for s in n]
         elif self.rule.recursion == "none":
             d = [[None for _ in n] for _ in n]
         else:

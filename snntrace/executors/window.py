@@ -9,7 +9,6 @@ where ``mu`` is what is left of lam at the window's start and ``eps^a`` the trac
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,15 +19,7 @@ from snntrace.compiler.perturb import Arrays, Point, Signals, Weights
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.sites import Site
 from snntrace.executors.blocks import block_size, scan_blocks
-from snntrace.executors.engine import (
-    Carried,
-    Engine,
-    Given,
-    instantiate,
-    primal_values,
-    projected_signals,
-    refuse_input_gradients,
-)
+from snntrace.executors.engine import Engine, Given
 from snntrace.executors.recorder import Recorder, Tape
 from snntrace.executors.recursion import total
 
@@ -39,7 +30,8 @@ Signal = tuple[Arrays, Arrays | None]
 class Adjoint(NamedTuple):
     """A signal carried back inside a group's units.
 
-    `posts` holds ``Df . lam`` at each site, (T, *shape there); `mu` what is left at the start, for each state.
+    `posts` holds ``Df . lam`` at each site, (T, *shape there); `mu` what is left before the first step, for
+    each state.
     """
 
     posts: dict[Site, Array]
@@ -78,6 +70,11 @@ class WindowBackward:
             mu behind the last step.
         prepared : dict
             What the recursion keeps constant.
+
+        Returns
+        -------
+        Adjoint
+            The signal at the sites, and what is left.
         """
         engine = self.engine
         sites = {layout.site: layout for layout in engine.layouts if layout.route.group is group}
@@ -110,7 +107,7 @@ class WindowBackward:
         for layout, trace in zip(engine.layouts, traces, strict=True):
             operands = None
             if isinstance(layout.relation, Dense):
-                operands = jax.vmap(lambda p, r=layout.relation: engine.operand(r, weights, p))(points)
+                operands = jax.vmap(lambda p, r=layout.relation: engine.operand_rows(r, weights, p))(points)
             rows = []
             for basis in bases[layout.route.group.index]:
                 post = basis.posts[layout.site]
@@ -162,7 +159,7 @@ class WindowBackward:
             slot = engine.functions.float_slot[layout.relation.weight]
             past = layout.contract(mus[layout.route.group.index], trace)
             direct[slot] = direct[slot] + layout.to_weight(past)
-        return direct
+        return list(direct)
 
     def _block(
         self,
@@ -185,7 +182,7 @@ class WindowBackward:
             post = total(posts + ([side[id(relation)]] if id(relation) in side else []), posts[0])
             slot = engine.functions.float_slot[relation.weight]
             if isinstance(relation, Dense):
-                x = jax.vmap(lambda p, r=relation: engine.operand(r, weights, p))(points)
+                x = jax.vmap(lambda p, r=relation: engine.operand_rows(r, weights, p))(points)
                 y = jax.vmap(relation.columns)(post)
                 product = x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
                 direct[slot] = direct[slot] + relation.unmatrix(product)
@@ -206,83 +203,3 @@ class WindowBackward:
             return jax.vmap(lambda p, z: engine.functions.spatial(full, p, z))(points, zeros)
 
         return engine.pull_through(spatial, weights.floats, zeros, given)
-
-
-def unroll_function(engine: Engine, window: int | None, carry: bool) -> Callable[..., tuple[Arrays, Carried]]:
-    """Make the differentiable pass over a sequence.
-
-    Parameters
-    ----------
-    engine : Engine
-        The graph under a rule.
-    window : int, optional
-        Steps of a window; the whole sequence if None.
-    carry : bool
-        Whether to start from the given traces and to leave new ones. Without, the sequence stands
-        alone: traces are neither taken nor left, and none is made for a single window.
-
-    Returns
-    -------
-    callable
-        ``unroll(params, xs, carried, projected) -> (results, carried)``.
-    """
-    recorder = Recorder(engine)
-    back = WindowBackward(engine, recorder)
-
-    def length_of(xs: Arrays) -> int:
-        return int(xs[0].shape[0])
-
-    def run_window(weights: Weights, xs: Arrays, at: Carried, keep: bool) -> tuple[Arrays, Tape, Carried]:
-        results, tape, hidden, others = recorder(weights, xs, at.hidden, at.others)
-        traces = back.end_traces(weights, xs, tape, at.traces) if keep else at.traces
-        return results, tape, Carried(hidden, others, traces)
-
-    def forward(params: Arrays, xs: Arrays, carried: Carried) -> tuple[Arrays, Carried, Tape | None]:
-        weights = engine.functions.weights(params)
-        if window is None or window >= length_of(xs):
-            results, tape, after = run_window(weights, xs, carried, carry)
-            return results, after, tape
-
-        def one(at: Carried, x: Arrays) -> tuple[Carried, Arrays]:
-            results, _, after = run_window(weights, x, at, carry)
-            return after, results
-
-        after, results = scan_blocks(one, carried, xs, window)
-        return results, after, None
-
-    @jax.custom_vjp
-    def unroll(params: Arrays, xs: Arrays, carried: Carried, projected: Any) -> tuple[Arrays, Carried]:
-        results, after, _ = forward(params, xs, carried)
-        return results, after
-
-    def unroll_fwd(params: Any, xs: Any, carried: Any, projected: Any) -> tuple[Any, Any]:
-        refuse_input_gradients(xs)
-        params, xs, carried, projected = primal_values((params, xs, carried, projected))
-        results, after, tape = forward(params, xs, carried)
-        return (results, after), (params, xs, carried, projected, tape)
-
-    def unroll_bwd(residuals: Any, cotangents: Any) -> tuple[Any, None, None, None]:
-        params, xs, carried, projected, tape = residuals
-        results_ct, carried_ct = instantiate(cotangents)
-        weights = engine.functions.weights(params)
-        length = length_of(xs)
-        states_ct = tuple(jnp.zeros((length, *c.shape), c.dtype).at[-1].set(c) for c in carried_ct.hidden)
-        given = Given(results_ct, states_ct, projected_signals(engine, results_ct, projected))
-        if tape is not None:
-            direct = back.gradients(weights, xs, tape, given, carried.traces if carry else None)
-            return engine.functions.pull_back(params, direct), None, None, None
-
-        def one(state: Any, now: Any) -> tuple[Any, None]:
-            at, summed = state
-            x, given_t = now
-            _, tape, after = run_window(weights, x, at, True)
-            direct = back.gradients(weights, x, tape, given_t, at.traces)
-            return (after, [a + b for a, b in zip(summed, direct, strict=True)]), None
-
-        zeros = [jnp.zeros_like(v) for v in weights.floats]
-        start = carried if carry else carried._replace(traces=engine.zero_traces())
-        (_, direct), _ = scan_blocks(one, (start, zeros), (xs, given), window or length)
-        return engine.functions.pull_back(params, direct), None, None, None
-
-    unroll.defvjp(unroll_fwd, unroll_bwd, symbolic_zeros=True)
-    return unroll

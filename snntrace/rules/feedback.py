@@ -87,13 +87,14 @@ class Feedback:
 
     def matrices(self, who: str, graph: Graph) -> tuple[Array | None, ...]:
         """Return one matrix for each group, checked against the groups or drawn for them."""
-        if self.B_list == "normal" if isinstance(self.B_list, str) else False:
+        if isinstance(self.B_list, str):
             return self._draw(who, graph)
         if len(self.B_list) != len(graph.groups):
             names = "; ".join(f"{g.index}: {g.name}" for g in graph.groups)
             raise ValueError(
                 f"{who}: B_list must have one entry for each hidden group, got {len(self.B_list)} "
-                f"for {len(graph.groups)} groups ({names}). Give None for a group that takes the loss's gradient."
+                f"for {len(graph.groups)} groups ({names}). "
+                "Give None for a group that takes the loss's gradient."
             )
         result: list[Array | None] = []
         for group, matrix in zip(graph.groups, self.B_list, strict=True):
@@ -153,6 +154,16 @@ def target_array(
     """Bring a target to (*leading, *batch, n_target).
 
     Class labels are integers of the batch's rank; anything else has the target's width as last axis.
+
+    Returns
+    -------
+    array of shape (*leading, *batch, n_target)
+        The target, one-hot where labels were given.
+
+    Raises
+    ------
+    ValueError
+        If the shape fits neither.
     """
     target = jnp.asarray(target)
     n_target, rows = matrix.shape[0], (*leading, *group.shape[: group.n_row_axes])

@@ -62,6 +62,7 @@ class Rule:
     paper: str = ""
 
     def __post_init__(self) -> None:
+        """Refuse unknown and illegal choices."""
         if self.recursion not in RECURSIONS:
             raise ValueError(
                 f"Rule: recursion must be one of {RECURSIONS}, got recursion={self.recursion!r}. "
