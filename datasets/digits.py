@@ -72,8 +72,10 @@ class SaccadeDigits:
     ValueError
         If an argument is out of range.
 
-    References ---------- G. Orchard, A. Jayawant, G. K. Cohen, N. Thakor, "Converting Static Image Datasets
-    to Spiking Neuromorphic Datasets Using Saccades", Frontiers in Neuroscience 9, 437 (2015).
+    References
+    ----------
+    G. Orchard, A. Jayawant, G. K. Cohen, N. Thakor, "Converting Static Image Datasets to Spiking Neuromorphic
+    Datasets Using Saccades", Frontiers in Neuroscience 9, 437 (2015).
 
     H. Rebecq, D. Gehrig, D. Scaramuzza, "ESIM: an Open Event Camera Simulator", Conference on Robot Learning
     (2018).
