@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from snntrace.compiler.graph import Graph, compile_graph
 from snntrace.compiler.outputs import unit_outputs
-from snntrace.compiler.perturb import StepFunctions
 from snntrace.compiler.report import Report
 from snntrace.compiler.step import leaves_of, write_leaves
 from snntrace.errors import NotCompiledError
@@ -146,16 +145,14 @@ class Learner(brainstate.nn.Module):
         graph = compile_graph(self.model, args, batched)
         matrices: tuple[Array | None, ...] = (None,) * len(graph.groups)
         outputs: tuple[Any, ...] = (None,) * len(graph.groups)
-        at_output = False
         if self.feedback is not None:
             matrices = self.feedback.matrices(self.rule.name, graph)
-            at_output = self.feedback.signal == "output"
-            if at_output:
+            if self.feedback.signal == "output":
                 wanted = [m is not None for m in matrices]
                 outputs = unit_outputs(graph, wanted, self.feedback.output)
-        functions = StepFunctions(graph, [m is not None for m in matrices], outputs)
+        cut = [m is not None for m in matrices]
         self.graph = graph
-        self.engine = Engine(graph, self.rule, functions, at_output, self.fast_solve)
+        self.engine = Engine(graph, self.rule, cut, outputs, self.fast_solve)
         self.matrices = matrices
         self.report = Report(self.model, self.engine)
         self._step = jax.jit(streaming_step(self.engine))

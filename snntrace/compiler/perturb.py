@@ -3,10 +3,10 @@
 Nothing is cut out of the model. One interpreter evaluates its equations, and at chosen places replaces a
 value or adds a zero that a derivative can be taken along:
 
-* `forward` runs the step and records the products' outputs;
-* `local` is a group's transition with those outputs held: its derivatives are D and Df;
-* `spatial` is the step's result as a function of the new states, everything recorded held: its
-  derivatives are the learning signals and what the step gives each parameter directly.
+* `StepFunctions.forward` runs the step and records the products' outputs;
+* `StepFunctions.local` is a group's transition with those outputs held: its derivatives are D and Df;
+* `snntrace.compiler.spatial.Spatial` is the step's result as a function of the new states, everything
+  recorded held: its derivatives are the learning signals and what the step gives each parameter directly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import jax.numpy as jnp
 from snntrace.compiler.graph import Graph, Group
 from snntrace.compiler.relations import Dense, Elementwise
 from snntrace.compiler.sites import Site, find_sites
-from snntrace.errors import CompileError
 from snntrace.jaxprs import Constant, Equation, Variable, read
 
 Array = Any
@@ -46,14 +45,6 @@ class Point(NamedTuple):
     products: Arrays
 
 
-class Signals(NamedTuple):
-    """Zeros to differentiate along, one for each place."""
-
-    new: Arrays
-    old: Arrays
-    relations: Arrays
-
-
 class Stepped(NamedTuple):
     """What one step gives."""
 
@@ -63,17 +54,6 @@ class Stepped(NamedTuple):
     products: Arrays
 
 
-@jax.custom_jvp
-def pin(value: Array, carrier: Array) -> Array:
-    """Return a recorded value that differentiates like the computation that made it."""
-    return value
-
-
-@pin.defjvp
-def _pin_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    return primals[0], tangents[1]
-
-
 class StepFunctions:
     """The functions that the executors call, made from a graph.
 
@@ -81,21 +61,10 @@ class StepFunctions:
     ----------
     graph : Graph
         What the compiler found.
-    cut : sequence of bool
-        For each group, whether the loss's own signal stops at its states.
-    outputs : sequence of Variable or None
-        For each group, the unit's output if signals are projected onto it.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        cut: Sequence[bool] | None = None,
-        outputs: Sequence[Variable | None] | None = None,
-    ) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.cut = tuple(cut) if cut is not None else (False,) * len(graph.groups)
-        self.outputs = tuple(outputs) if outputs is not None else (None,) * len(graph.groups)
         step = graph.step
         self.products = tuple(r for r in graph.temporal if isinstance(r, Dense))
         self.product_slot = {id(r): i for i, r in enumerate(self.products)}
@@ -112,29 +81,6 @@ class StepFunctions:
         self.other_vars = tuple(v for v in chain_vars if not v.is_float)
         self.float_slot = {v: i for i, v in enumerate(self.float_vars)}
         self.sites = find_sites(graph)
-        self.order = self._order_groups()
-
-    def _order_groups(self) -> tuple[Group, ...]:
-        remaining, done = list(self.graph.groups), []
-        blockers = {
-            g.index: {v for e in self.graph.closure(g) for v in e.inputs if v in self.graph.new_elsewhere(g)}
-            for g in remaining
-        }
-        available: set[Variable] = set()
-        while remaining:
-            ready = [g for g in remaining if blockers[g.index] <= available]
-            if not ready:
-                names = "; ".join(g.name for g in remaining)
-                raise CompileError(
-                    "compile: hidden groups must be updated one after another within a step, "
-                    f"got groups that need each other's new states: {names}. "
-                    "Let one of them read the other's state before its update."
-                )
-            for g in ready:
-                available.update(leaf.new for leaf in g.leaves)
-                remaining.remove(g)
-                done.append(g)
-        return tuple(done)
 
     # Weight chains -----------------------------------------------------------------------------
 
@@ -167,7 +113,7 @@ class StepFunctions:
         env.update(zip((leaf.old for leaf in step.others), others, strict=True))
         return env
 
-    def _held_operands(self, weights: Weights, deltas: Mapping[int, Array]) -> dict[Use, Array]:
+    def held_operands(self, weights: Weights, deltas: Mapping[int, Array]) -> dict[Use, Array]:
         """Stop temporal parameters' own gradient where they act, and add the perturbations."""
         held: dict[Use, Array] = {}
         for relation in self.graph.temporal:
@@ -218,7 +164,7 @@ class StepFunctions:
         equations = [e for e in self.local_equations[group.index] if e not in self.chain_set]
         held = {id(site): delta for site, delta in deltas.items() if isinstance(site, Elementwise)}
         added = {site: delta for site, delta in deltas.items() if isinstance(site, Variable)}
-        run(equations, env, self._held_operands(weights, held), added=added)
+        run(equations, env, self.held_operands(weights, held), added=added)
         return tuple(read(env, leaf.new) for leaf in group.leaves)
 
     @cached_property
@@ -262,7 +208,8 @@ class StepFunctions:
         found = [self.sites[id(r.relation)] for r in self.graph.routes if r.group is group]
         return tuple(dict.fromkeys(found))
 
-    def _dtype(self, relation: Dense | Elementwise) -> Any:
+    def dtype_of(self, relation: Dense | Elementwise) -> Any:
+        """Return the number type of a relation's output."""
         return (relation.output if isinstance(relation, Dense) else relation.weight).dtype
 
     def operand(self, relation: Dense, weights: Weights, point: Point) -> Array:
@@ -277,131 +224,6 @@ class StepFunctions:
         equations = self.graph.step.program.slice([relation.operand], stops)
         run([e for e in equations if e not in self.chain_set], env)
         return env[relation.operand]
-
-    # Learning signals --------------------------------------------------------------------------
-
-    @cached_property
-    def side_relations(self) -> tuple[Dense | Elementwise, ...]:
-        """Temporal relations that a step's own gradient also reaches beside the group's states."""
-        stops = self.graph.new_states
-        extra = self.graph.step.program.slice([v for v in self.outputs if v is not None], stops)
-        inside = set(extra)
-        beside = set(self.graph.beside)
-        for group in self.graph.groups:
-            beside |= self.graph.cascaded(group)
-        beside |= {id(r) for r in self.graph.temporal if any(e in inside for e, _ in r.uses)}
-        return tuple(r for r in self.graph.temporal if id(r) in beside)
-
-    def zero_signals(self) -> Signals:
-        """Return zeros at every place where a signal is asked for."""
-        hidden = self.graph.step.hidden
-        read_before = {
-            leaf.slot
-            for group, flag in zip(self.graph.groups, self.graph.read_before, strict=True)
-            for leaf in group.leaves
-            if flag
-        }
-        return Signals(
-            tuple(jnp.zeros(leaf.old.shape, leaf.old.dtype) for leaf in hidden),
-            tuple(
-                jnp.zeros(leaf.old.shape if leaf.slot in read_before else (), leaf.old.dtype)
-                for leaf in hidden
-            ),
-            tuple(jnp.zeros(r.shape, self._dtype(r)) for r in self.side_relations),
-        )
-
-    def spatial(
-        self, weights: Weights, point: Point, zeros: Signals
-    ) -> tuple[Arrays, Arrays, tuple[Array | None, ...]]:
-        """Compute the step's result from what was recorded, open along every path inside the step.
-
-        Returns
-        -------
-        results : tuple of array
-            The result of `update`.
-        states : tuple of array
-            The new hidden states (before any cut), for signals that are given from outside.
-        outputs : tuple of array or None
-            Each group's output, where signals are projected onto it.
-        """
-        step = self.graph.step
-        deltas = {id(r): z for r, z in zip(self.side_relations, zeros.relations, strict=True)}
-        hats: dict[Variable, Array] = {}
-        passed: dict[Variable, Array] = {}
-        olds = list(point.old)
-        for group, flag in zip(self.graph.groups, self.graph.read_before, strict=True):
-            for leaf in group.leaves:
-                if flag:
-                    value = point.old[leaf.slot] + zeros.old[leaf.slot]
-                    olds[leaf.slot] = jax.lax.stop_gradient(value) if self.cut[group.index] else value
-        for group in self.order:
-            computed = self._group_in_space(group, weights, point, olds, passed, deltas)
-            for leaf, value in zip(group.leaves, computed, strict=True):
-                hat = pin(point.new[leaf.slot], value) + zeros.new[leaf.slot]
-                hats[leaf.new] = hat
-                passed[leaf.new] = jax.lax.stop_gradient(hat) if self.cut[group.index] else hat
-        env = self.environment(weights, point.args, tuple(olds), point.others) | passed
-        self._run_in_space(self.graph.readout, env, weights, point, deltas)
-        outputs: list[Array | None] = []
-        for variable in self.outputs:
-            if variable is None:
-                outputs.append(None)
-                continue
-            inner = self.environment(weights, point.args, tuple(olds), point.others) | hats
-            equations = step.program.slice([variable], self.graph.new_states)
-            self._run_in_space(equations, inner, weights, point, deltas)
-            outputs.append(inner[variable])
-        return (
-            tuple(read(env, a) for a in step.results),
-            tuple(hats[leaf.new] for leaf in step.hidden),
-            tuple(outputs),
-        )
-
-    def _group_in_space(
-        self,
-        group: Group,
-        weights: Weights,
-        point: Point,
-        olds: Sequence[Array],
-        passed: Mapping[Variable, Array],
-        deltas: Mapping[int, Array],
-    ) -> Arrays:
-        """Compute a group's new states, its own old ones and the direct way of products held."""
-        own = {leaf.slot for leaf in group.leaves}
-        old = tuple(
-            jax.lax.stop_gradient(point.old[i]) if i in own else value for i, value in enumerate(olds)
-        )
-        base = self.environment(weights, point.args, old, point.others) | {
-            v: passed[v] for v in self.graph.new_elsewhere(group) if v in passed
-        }
-        equations = self.graph.closure(group)
-        env = dict(base)
-        source = None
-        if self.graph.cascaded(group):
-            source = dict(base)
-            self._run_in_space(equations, source, weights, point, deltas)
-        self._run_in_space(equations, env, weights, point, {}, source)
-        return tuple(read(env, leaf.new) for leaf in group.leaves)
-
-    def _run_in_space(
-        self,
-        equations: Iterable[Equation],
-        env: dict[Variable, Array],
-        weights: Weights,
-        point: Point,
-        deltas: Mapping[int, Array],
-        operands: Mapping[Variable, Array] | None = None,
-    ) -> None:
-        def product(relation: Dense, env: Mapping[Variable, Array]) -> Array:
-            x = read(operands if operands is not None else env, relation.operand)
-            w = jax.lax.stop_gradient(weights.floats[self.float_slot[relation.weight]])
-            value = point.products[self.product_slot[id(relation)]]
-            y = pin(value, relation.apply(x, w))
-            return y + deltas[id(relation)] if id(relation) in deltas else y
-
-        products = {e: lambda env, r=r: product(r, env) for e, r in self.by_equation.items()}
-        body = [e for e in equations if e not in self.chain_set]
-        run(body, env, self._held_operands(weights, deltas), products)
 
 
 def run(

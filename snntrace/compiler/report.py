@@ -42,7 +42,6 @@ class Report:
 
     def _routes(self, engine: Engine) -> tuple[ParameterRoute, ...]:
         graph, step = engine.graph, engine.graph.step
-        functions = engine.functions
         temporal = {leaf for r in graph.temporal for leaf in r.sources}
         uses = {use for r in graph.temporal for use in r.uses}
         reaching = step.program.slice([*step.results, *(leaf.new for leaf in step.hidden)])
@@ -54,7 +53,7 @@ class Report:
             for i, atom in enumerate(equation.inputs):
                 if atom in graph.relations.chain_values and (equation, i) not in uses:
                     plain |= graph.relations.chain_values[atom]
-        for relation in functions.side_relations:
+        for relation in engine.spatial.side_relations:
             plain |= relation.sources
         by_state: dict[int, list[Any]] = {}
         for leaf in step.params:

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from snntrace.compiler.graph import Graph
-from snntrace.compiler.perturb import Arrays, Point, Signals, StepFunctions, Weights
+from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
 from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.spatial import Signals, Spatial
 from snntrace.compiler.uniform import collapsing_routes
 from snntrace.executors.layout import Layout
 from snntrace.executors.recursion import Recursion
+from snntrace.jaxprs import Variable
 from snntrace.rules.rule import Rule
 
 Array = Any
@@ -48,21 +50,26 @@ class Engine:
         What the compiler found.
     rule : Rule
         The four choices.
-    functions : StepFunctions
-        The step's functions, with the rule's cuts.
-    at_output : bool
-        Whether projected signals enter at the unit's output, and not at every state.
+    cut : sequence of bool
+        For each group, whether the loss's own signal stops at its states.
+    outputs : sequence of Variable or None
+        For each group, the unit's output if projected signals enter there, and not at every state.
     collapse : bool
         Whether to use one trace for all units where that is exact.
     """
 
     def __init__(
-        self, graph: Graph, rule: Rule, functions: StepFunctions, at_output: bool, collapse: bool
+        self,
+        graph: Graph,
+        rule: Rule,
+        cut: Sequence[bool],
+        outputs: Sequence[Variable | None],
+        collapse: bool,
     ) -> None:
         self.graph = graph
         self.rule = rule
-        self.functions = functions
-        self.at_output = at_output
+        self.functions = functions = StepFunctions(graph)
+        self.spatial = Spatial(functions, cut, outputs)
         self.recursion = Recursion(functions, rule)
         collapsed = self._find_collapsing() if collapse else set()
         self.layouts = tuple(
@@ -115,10 +122,10 @@ class Engine:
         signals : Signals
             The learning signals at new and old states, and what reaches relations beside them.
         """
-        zeros = self.functions.zero_signals()
+        zeros = self.spatial.zero_signals()
 
         def spatial(floats: Arrays, zeros: Signals) -> Any:
-            return self.functions.spatial(Weights(floats, weights.others), point, zeros)
+            return self.spatial(Weights(floats, weights.others), point, zeros)
 
         return self.pull_through(spatial, weights.floats, zeros, given)
 
@@ -132,8 +139,8 @@ class Engine:
         for group, signal in zip(self.graph.groups, given.projected, strict=True):
             if signal is None:
                 continue
-            if self.at_output:
-                output = outputs[group.index]
+            output = outputs[group.index]
+            if output is not None:
                 output_ct[group.index] = signal.reshape(output.shape).astype(output.dtype)
             else:
                 for leaf in group.leaves:
@@ -153,7 +160,7 @@ class Engine:
 
     def add_side(self, direct: list[Array], signals: Signals, weights: Weights, point: Point) -> list[Array]:
         """Add what reaches temporal relations beside the hidden states, in one step."""
-        for relation, value in zip(self.functions.side_relations, signals.relations, strict=True):
+        for relation, value in zip(self.spatial.side_relations, signals.relations, strict=True):
             slot = self.functions.float_slot[relation.weight]
             if isinstance(relation, Dense):
                 x = self.operand_rows(relation, weights, point)

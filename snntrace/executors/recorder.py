@@ -37,6 +37,7 @@ class Recorder:
 
     def __init__(self, engine: Engine) -> None:
         self.functions = functions = engine.functions
+        self.spatial = engine.spatial
         step = functions.graph.step
         ready: set[Variable] = {*step.arguments, *functions.float_vars, *functions.other_vars}
         ready |= set(step.program.constants)
@@ -77,12 +78,12 @@ class Recorder:
         hidden, others : tuple of array
             The states behind the last step.
         """
-        zeros = self.functions.zero_signals()
+        zeros = self.spatial.zero_signals()
 
         def block(state: tuple[Arrays, Arrays], x: Arrays) -> Any:
             after, tape = self._block(weights, x, *state)
             points = self.points(x, tape)
-            results = jax.vmap(lambda p: self.functions.spatial(weights, p, zeros)[0])(points)
+            results = jax.vmap(lambda p: self.spatial(weights, p, zeros)[0])(points)
             return after, (results, tape.new, tape.products, tape.others)
 
         after, (results, new, products, kept) = scan_blocks(

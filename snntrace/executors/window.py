@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from snntrace.compiler.graph import Group
-from snntrace.compiler.perturb import Arrays, Point, Signals, Weights
+from snntrace.compiler.perturb import Arrays, Point, Weights
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.sites import Site
+from snntrace.compiler.spatial import Signals
 from snntrace.executors.blocks import block_size, scan_blocks
 from snntrace.executors.engine import Engine, Given
 from snntrace.executors.recorder import Recorder, Tape
@@ -175,7 +176,7 @@ class WindowBackward:
             self.adjoint(g, weights, points, signal, mu, prepared)
             for g, signal, mu in zip(engine.graph.groups, engine.group_signals(signals), mus, strict=True)
         ]
-        side = dict(zip(map(id, engine.functions.side_relations), signals.relations, strict=True))
+        side = dict(zip(map(id, engine.spatial.side_relations), signals.relations, strict=True))
         for relation in engine.graph.temporal:
             site = engine.functions.sites[id(relation)]
             posts = [a.posts[site] for a in adjoints if site in a.posts]
@@ -194,12 +195,10 @@ class WindowBackward:
         """Open the steps of a block at once; the direct gradients are summed over time."""
         engine = self.engine
         length = points.new[0].shape[0]
-        zeros = jax.tree.map(
-            lambda z: jnp.zeros((length, *z.shape), z.dtype), engine.functions.zero_signals()
-        )
+        zeros = jax.tree.map(lambda z: jnp.zeros((length, *z.shape), z.dtype), engine.spatial.zero_signals())
 
         def spatial(floats: Arrays, zeros: Signals) -> Any:
             full = Weights(floats, weights.others)
-            return jax.vmap(lambda p, z: engine.functions.spatial(full, p, z))(points, zeros)
+            return jax.vmap(lambda p, z: engine.spatial(full, p, z))(points, zeros)
 
         return engine.pull_through(spatial, weights.floats, zeros, given)
