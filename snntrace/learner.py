@@ -18,7 +18,8 @@ from snntrace.executors.bptt import bptt_unroll
 from snntrace.executors.engine import Carried, Engine
 from snntrace.executors.sequence import unroll_function
 from snntrace.executors.streaming import streaming_step
-from snntrace.rules.feedback import Feedback, project, target_array
+from snntrace.rules.feedback import Feedback
+from snntrace.rules.projection import Projection
 from snntrace.rules.rule import Rule
 
 Array = Any
@@ -153,7 +154,7 @@ class Learner(brainstate.nn.Module):
         cut = [m is not None for m in matrices]
         self.graph = graph
         self.engine = Engine(graph, self.rule, cut, outputs, self.fast_solve)
-        self.matrices = matrices
+        self.projection = Projection(self.rule, self.feedback, graph, matrices)
         self.report = Report(self.model, self.engine)
         self._step = jax.jit(streaming_step(self.engine))
         self._unrolls: dict[tuple[int | None, bool], Callable[..., Any]] = {}
@@ -261,7 +262,7 @@ class Learner(brainstate.nn.Module):
                 "Use unroll, or an online rule."
             )
         flat = self._flat(args, graph.step.arguments)
-        signals = self._signals(y_target, ())
+        signals = self.projection(y_target, ())
         results, after = self._step(self._params(), flat, self._carried(), signals)
         self._write(after)
         return jax.tree.unflatten(graph.step.results_tree, results)
@@ -293,7 +294,7 @@ class Learner(brainstate.nn.Module):
         if self.rule.recursion == "full":
             results, after = self._unroller(None, False)(self._params(), flat, carried)
         else:
-            signals = self._signals(y_target, (length,))
+            signals = self.projection(y_target, (length,))
             results, after = self._unroller(self.window, carry)(self._params(), flat, carried, signals)
         self._write(after)
         return jax.tree.unflatten(graph.step.results_tree, results)
@@ -357,7 +358,8 @@ class Learner(brainstate.nn.Module):
         jitted = brainstate.transform.jit(run)
 
         def value_and_grad(xs: Any, *targets: Any, y_target: Any = None) -> Any:
-            self._flat(xs if isinstance(xs, tuple) else (xs,), self._compiled().step.arguments, True)
+            flat = self._flat(xs if isinstance(xs, tuple) else (xs,), self._compiled().step.arguments, True)
+            self.projection.check(y_target, (len(flat[0]),))
             return jitted(xs, targets, y_target)
 
         return value_and_grad
@@ -382,41 +384,6 @@ class Learner(brainstate.nn.Module):
             jnp.asarray(v).astype(w.dtype) if jnp.result_type(v) != w.dtype else jnp.asarray(v)
             for v, w in zip(flat, expected, strict=True)
         )
-
-    def _signals(self, target: Any, leading: tuple[int, ...]) -> tuple[Array | None, ...]:
-        graph = self._compiled()
-        who = self.rule.name
-        none = (None,) * len(graph.groups)
-        if self.rule.signal != "target":
-            if target is not None:
-                raise ValueError(
-                    f"{who}: y_target belongs to rules that project a target, got y_target with rule={who}. "
-                    "Leave it out, or choose OSTTP."
-                )
-            return self.matrices if self.rule.signal == "random" else none
-        feedback = self.feedback
-        at_end = feedback.target_timing == "sequence-end"  # type: ignore[union-attr]
-        if target is None and not at_end:
-            raise ValueError(
-                f"{who}: target_timing='per-step' needs y_target at every step, got y_target=None. "
-                "Pass y_target, or use target_timing='sequence-end'."
-            )
-        signals: list[Array | None] = []
-        for group, matrix in zip(graph.groups, self.matrices, strict=True):
-            if matrix is None:
-                signals.append(None)
-                continue
-            dtype = group.leaves[0].old.dtype
-            lead = () if at_end else leading
-            if target is None:
-                signals.append(jnp.zeros((*leading, *group.shape), dtype))
-                continue
-            array = target_array(who, target, matrix, group, lead, dtype)
-            signal = project(feedback, matrix, array, group, lead)  # type: ignore[arg-type]
-            if at_end and leading:
-                signal = jnp.zeros((*leading, *group.shape), dtype).at[-1].set(signal)
-            signals.append(signal)
-        return tuple(signals)
 
 
 def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, **options: Any) -> Learner:

@@ -77,8 +77,9 @@ class StepFunctions:
         wanted = [v for e in self.body for v in e.inputs] + list(everything)
         made = {out for e in self.chain for out in e.outputs} | {leaf.old for leaf in step.params}
         chain_vars = list(dict.fromkeys(v for v in wanted if isinstance(v, Variable) and v in made))
-        self.float_vars = tuple(v for v in chain_vars if v.is_float)
-        self.other_vars = tuple(v for v in chain_vars if not v.is_float)
+        trained = set(graph.relations.chain_values)
+        self.float_vars = tuple(v for v in chain_vars if v.is_float and v in trained)
+        self.other_vars = tuple(v for v in chain_vars if not (v.is_float and v in trained))
         self.float_slot = {v: i for i, v in enumerate(self.float_vars)}
         self.sites = find_sites(graph)
 

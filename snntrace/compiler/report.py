@@ -53,7 +53,7 @@ class Report:
             for i, atom in enumerate(equation.inputs):
                 if atom in graph.relations.chain_values and (equation, i) not in uses:
                     plain |= graph.relations.chain_values[atom]
-        for relation in engine.spatial.side_relations:
+        for relation in engine.signals.spatial.side_relations:
             plain |= relation.sources
         by_state: dict[int, list[Any]] = {}
         for leaf in step.params:

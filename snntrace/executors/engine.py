@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from snntrace.compiler.graph import Graph
 from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
 from snntrace.compiler.relations import Dense, Elementwise
-from snntrace.compiler.spatial import Signals, Spatial
+from snntrace.compiler.spatial import Signals
 from snntrace.compiler.uniform import collapsing_routes
 from snntrace.executors.layout import Layout
 from snntrace.executors.recursion import Recursion
+from snntrace.executors.signals import StepSignals
 from snntrace.jaxprs import Variable
 from snntrace.rules.rule import Rule
 
@@ -27,18 +28,6 @@ class Carried(NamedTuple):
     hidden: Arrays
     others: Arrays
     traces: Arrays
-
-
-class Given(NamedTuple):
-    """Cotangents that come from outside the step.
-
-    `results` and `states` are the loss's; `projected` holds for each group a signal projected onto
-    it, or None.
-    """
-
-    results: Arrays
-    states: Arrays
-    projected: tuple[Array | None, ...]
 
 
 class Engine:
@@ -69,12 +58,12 @@ class Engine:
         self.graph = graph
         self.rule = rule
         self.functions = functions = StepFunctions(graph)
-        self.spatial = Spatial(functions, cut, outputs)
+        self.signals = StepSignals(functions, cut, outputs)
         self.recursion = Recursion(functions, rule)
         collapsed = self._find_collapsing() if collapse else set()
+        routes = graph.routes if rule.recursion != "full" else ()
         self.layouts = tuple(
-            Layout(route, functions.sites[id(route.relation)], id(route) in collapsed)
-            for route in graph.routes
+            Layout(route, functions.sites[id(route.relation)], id(route) in collapsed) for route in routes
         )
 
     def _find_collapsing(self) -> set[int]:
@@ -112,55 +101,9 @@ class Engine:
         """Return a product's presynaptic operand as (f, j)."""
         return relation.rows(self.functions.operand(relation, weights, point))
 
-    def open_step(self, weights: Weights, point: Point, given: Given) -> tuple[list[Array], Signals]:
-        """Differentiate inside the step.
-
-        Returns
-        -------
-        direct : list of array
-            The step's own gradient at the end of each weight chain, traces aside.
-        signals : Signals
-            The learning signals at new and old states, and what reaches relations beside them.
-        """
-        zeros = self.spatial.zero_signals()
-
-        def spatial(floats: Arrays, zeros: Signals) -> Any:
-            return self.spatial(Weights(floats, weights.others), point, zeros)
-
-        return self.pull_through(spatial, weights.floats, zeros, given)
-
-    def pull_through(
-        self, spatial: Callable[..., Any], floats: Arrays, zeros: Signals, given: Given
-    ) -> tuple[list[Array], Signals]:
-        """Pull cotangents back through a step, or through many steps side by side."""
-        (results, states, outputs), vjp = jax.vjp(spatial, floats, zeros)
-        state_ct = list(given.states)
-        output_ct: list[Array | None] = [None if o is None else jnp.zeros_like(o) for o in outputs]
-        for group, signal in zip(self.graph.groups, given.projected, strict=True):
-            if signal is None:
-                continue
-            output = outputs[group.index]
-            if output is not None:
-                output_ct[group.index] = signal.reshape(output.shape).astype(output.dtype)
-            else:
-                for leaf in group.leaves:
-                    state_ct[leaf.slot] = state_ct[leaf.slot] + signal.astype(leaf.old.dtype)
-        direct, signals = vjp((_cotangents(results, given.results), tuple(state_ct), tuple(output_ct)))
-        return list(direct), signals
-
-    def group_signals(self, signals: Signals) -> list[tuple[Arrays, Arrays | None]]:
-        """Pick each group's signals: at its new states, and at the old ones if they are read."""
-        return [
-            (
-                tuple(signals.new[leaf.slot] for leaf in group.leaves),
-                tuple(signals.old[leaf.slot] for leaf in group.leaves) if flag else None,
-            )
-            for group, flag in zip(self.graph.groups, self.graph.read_before, strict=True)
-        ]
-
     def add_side(self, direct: list[Array], signals: Signals, weights: Weights, point: Point) -> list[Array]:
         """Add what reaches temporal relations beside the hidden states, in one step."""
-        for relation, value in zip(self.spatial.side_relations, signals.relations, strict=True):
+        for relation, value in zip(self.signals.spatial.side_relations, signals.relations, strict=True):
             slot = self.functions.float_slot[relation.weight]
             if isinstance(relation, Dense):
                 x = self.operand_rows(relation, weights, point)
@@ -169,14 +112,6 @@ class Engine:
                 update = relation.gather(value)
             direct[slot] = direct[slot] + update
         return direct
-
-
-def _cotangents(primals: Arrays, cotangents: Arrays) -> Arrays:
-    """Give integer results the cotangents that JAX wants for them."""
-    return tuple(
-        c if jnp.issubdtype(jnp.result_type(p), jnp.inexact) else jnp.zeros(jnp.shape(p), jax.dtypes.float0)
-        for p, c in zip(primals, cotangents, strict=True)
-    )
 
 
 def is_primal(leaf: Any) -> bool:

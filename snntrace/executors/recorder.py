@@ -37,7 +37,7 @@ class Recorder:
 
     def __init__(self, engine: Engine) -> None:
         self.functions = functions = engine.functions
-        self.spatial = engine.spatial
+        self.spatial = engine.signals.spatial
         step = functions.graph.step
         ready: set[Variable] = {*step.arguments, *functions.float_vars, *functions.other_vars}
         ready |= set(step.program.constants)

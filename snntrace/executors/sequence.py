@@ -13,13 +13,13 @@ from snntrace.executors.blocks import scan_blocks
 from snntrace.executors.engine import (
     Carried,
     Engine,
-    Given,
     instantiate,
     primal_values,
     projected_signals,
     refuse_input_gradients,
 )
 from snntrace.executors.recorder import Recorder, Tape
+from snntrace.executors.signals import Given
 from snntrace.executors.window import WindowBackward
 
 Array = Any

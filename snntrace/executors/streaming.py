@@ -11,12 +11,12 @@ from snntrace.compiler.perturb import Arrays, Point
 from snntrace.executors.engine import (
     Carried,
     Engine,
-    Given,
     instantiate,
     primal_values,
     projected_signals,
     refuse_input_gradients,
 )
+from snntrace.executors.signals import Given
 
 Array = Any
 
@@ -65,9 +65,9 @@ def streaming_step(engine: Engine) -> Callable[..., tuple[Arrays, Carried]]:
         functions = engine.functions
         weights = functions.weights(params)
         given = Given(results_ct, carried_ct.hidden, projected_signals(engine, results_ct, projected))
-        direct, signals = engine.open_step(weights, point, given)
+        direct, signals = engine.signals.open(weights, point, given)
         direct = engine.add_side(direct, signals, weights, point)
-        stacked = engine.group_signals(signals)
+        stacked = engine.signals.of_groups(signals)
         for i, layout in enumerate(engine.layouts):
             new, old = stacked[layout.route.group.index]
             gradient = layout.contract(new, traces[i])

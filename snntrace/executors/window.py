@@ -18,11 +18,11 @@ from snntrace.compiler.graph import Group
 from snntrace.compiler.perturb import Arrays, Point, Weights
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.sites import Site
-from snntrace.compiler.spatial import Signals
 from snntrace.executors.blocks import block_size, scan_blocks
-from snntrace.executors.engine import Engine, Given
+from snntrace.executors.engine import Engine
 from snntrace.executors.recorder import Recorder, Tape
 from snntrace.executors.recursion import total
+from snntrace.executors.signals import Given
 
 Array = Any
 Signal = tuple[Arrays, Arrays | None]
@@ -171,12 +171,12 @@ class WindowBackward:
         prepared: dict[int, Any],
     ) -> tuple[list[Array], tuple[Arrays, ...]]:
         engine = self.engine
-        direct, signals = self._open_steps(weights, points, given)
+        direct, signals = engine.signals.open(weights, points, given, points.new[0].shape[0])
         adjoints = [
             self.adjoint(g, weights, points, signal, mu, prepared)
-            for g, signal, mu in zip(engine.graph.groups, engine.group_signals(signals), mus, strict=True)
+            for g, signal, mu in zip(engine.graph.groups, engine.signals.of_groups(signals), mus, strict=True)
         ]
-        side = dict(zip(map(id, engine.spatial.side_relations), signals.relations, strict=True))
+        side = dict(zip(map(id, engine.signals.spatial.side_relations), signals.relations, strict=True))
         for relation in engine.graph.temporal:
             site = engine.functions.sites[id(relation)]
             posts = [a.posts[site] for a in adjoints if site in a.posts]
@@ -190,15 +190,3 @@ class WindowBackward:
             else:
                 direct[slot] = direct[slot] + relation.gather(post.sum(0))
         return direct, tuple(a.mu for a in adjoints)
-
-    def _open_steps(self, weights: Weights, points: Point, given: Given) -> tuple[list[Array], Signals]:
-        """Open the steps of a block at once; the direct gradients are summed over time."""
-        engine = self.engine
-        length = points.new[0].shape[0]
-        zeros = jax.tree.map(lambda z: jnp.zeros((length, *z.shape), z.dtype), engine.spatial.zero_signals())
-
-        def spatial(floats: Arrays, zeros: Signals) -> Any:
-            full = Weights(floats, weights.others)
-            return jax.vmap(lambda p, z: engine.spatial(full, p, z))(points, zeros)
-
-        return engine.pull_through(spatial, weights.floats, zeros, given)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snntrace.compiler.graph import Graph, Group
+from snntrace.compiler.graph import Graph
 
 Array = Any
 
@@ -146,51 +146,3 @@ def _groups_of_readout(graph: Graph, n_target: int) -> set[int]:
         if group.width == n_target and any(leaf.new in inputs for leaf in group.leaves):
             found.add(group.index)
     return found
-
-
-def target_array(
-    who: str, target: Any, matrix: Array, group: Group, leading: tuple[int, ...], dtype: Any
-) -> Array:
-    """Bring a target to (*leading, *batch, n_target).
-
-    Class labels are integers of the batch's rank; anything else has the target's width as last axis.
-
-    Returns
-    -------
-    array of shape (*leading, *batch, n_target)
-        The target, one-hot where labels were given.
-
-    Raises
-    ------
-    ValueError
-        If the shape fits neither.
-    """
-    target = jnp.asarray(target)
-    n_target, rows = matrix.shape[0], (*leading, *group.shape[: group.n_row_axes])
-    if jnp.issubdtype(target.dtype, jnp.integer) and target.ndim == len(rows):
-        if target.shape != rows:
-            raise ValueError(
-                f"{who}: class labels must be of shape {rows}, got y_target.shape={target.shape}. "
-                "Give one label for each sample."
-            )
-        return jax.nn.one_hot(target, n_target, dtype=dtype)
-    if target.shape != (*rows, n_target):
-        raise ValueError(
-            f"{who}: y_target must be of shape {(*rows, n_target)}, or class labels of shape {rows}, "
-            f"got y_target.shape={target.shape}. Its last axis must be the rows of the feedback matrices."
-        )
-    return target.astype(dtype)
-
-
-def project(
-    feedback: Feedback, matrix: Array, target: Array, group: Group, leading: tuple[int, ...]
-) -> Array:
-    """Project a target onto a group, ``y* B``, in the group's shape."""
-    signal = target @ matrix.astype(target.dtype)
-    if feedback.reduction == "mean":
-        rows = group.shape[: group.n_row_axes]
-        count = 1
-        for size in rows:
-            count *= size
-        signal = signal / count
-    return signal.reshape(*leading, *group.shape)

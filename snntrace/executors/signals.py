@@ -1,0 +1,142 @@
+"""Learning signals: the inside of a step, differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
+from snntrace.compiler.spatial import Signals, Spatial
+from snntrace.jaxprs import Variable
+
+Array = Any
+
+
+class Given(NamedTuple):
+    """Cotangents that come from outside the step.
+
+    `results` and `states` are the loss's; `projected` holds for each group a signal projected onto
+    it, or None.
+    """
+
+    results: Arrays
+    states: Arrays
+    projected: tuple[Array | None, ...]
+
+
+class StepSignals:
+    """Opens steps: gives the learning signals, and what a step gives parameters directly.
+
+    A group whose signal is projected cuts the loss's own gradient. Where such a group stands above one that
+    keeps the loss's gradient, two passes are needed: one through everything for the signals of the latter,
+    and one in which every group is cut.
+
+    Parameters
+    ----------
+    functions : StepFunctions
+        The step.
+    cut : sequence of bool
+        For each group, whether its signal is projected.
+    outputs : sequence of Variable or None
+        For each group, the unit's output if projected signals enter there, and not at every state.
+    """
+
+    def __init__(
+        self, functions: StepFunctions, cut: Sequence[bool], outputs: Sequence[Variable | None]
+    ) -> None:
+        graph = functions.graph
+        self.graph = graph
+        self.cut = tuple(cut)
+        kept = {
+            v for g in graph.groups if not cut[g.index] for leaf in g.leaves for v in (leaf.old, leaf.new)
+        }
+        crossed = any(
+            v in kept for g in graph.groups if cut[g.index] for e in graph.closure(g) for v in e.inputs
+        )
+        self.spatial = Spatial(functions, [True] * len(self.cut) if crossed else self.cut, outputs)
+        self.through = Spatial(functions, [False] * len(self.cut), outputs) if crossed else None
+
+    def open(
+        self, weights: Weights, point: Point, given: Given, length: int | None = None
+    ) -> tuple[list[Array], Signals]:
+        """Differentiate inside a step, or inside many side by side.
+
+        Parameters
+        ----------
+        weights : Weights
+            The weight chains' values.
+        point : Point
+            The step's point; with `length`, all points with a leading time axis.
+        given : Given
+            What comes from outside.
+        length : int, optional
+            How many steps there are side by side; their direct gradients are summed.
+
+        Returns
+        -------
+        direct : list of array
+            The step's own gradient at the end of each weight chain, traces aside.
+        signals : Signals
+            The learning signals at new and old states, and what reaches relations beside them.
+        """
+        lead = () if length is None else (length,)
+        zeros = jax.tree.map(lambda z: jnp.zeros((*lead, *z.shape), z.dtype), self.spatial.zero_signals())
+
+        def run(spatial: Spatial) -> Callable[[Arrays, Signals], Any]:
+            def function(floats: Arrays, zeros: Signals) -> Any:
+                full = Weights(floats, weights.others)
+                if length is None:
+                    return spatial(full, point, zeros)
+                return jax.vmap(lambda p, z: spatial(full, p, z))(point, zeros)
+
+            return function
+
+        if self.through is None:
+            return self._pull(run(self.spatial), weights.floats, zeros, given)
+        whole = given._replace(projected=(None,) * len(self.cut))
+        _, loss = self._pull(run(self.through), weights.floats, zeros, whole)
+        states, old = list(given.states), {}
+        for leaf in self.uncut:
+            states[leaf.slot], old[leaf.slot] = loss.new[leaf.slot], loss.old[leaf.slot]
+        cut = given._replace(states=tuple(states))
+        direct, signals = self._pull(run(self.spatial), weights.floats, zeros, cut)
+        return direct, signals._replace(old=tuple(old.get(i, o) for i, o in enumerate(signals.old)))
+
+    def _pull(
+        self, function: Callable[[Arrays, Signals], Any], floats: Arrays, zeros: Signals, given: Given
+    ) -> tuple[list[Array], Signals]:
+        (results, states, outputs), vjp = jax.vjp(function, floats, zeros)
+        state_ct = list(given.states)
+        output_ct: list[Array | None] = [None if o is None else jnp.zeros_like(o) for o in outputs]
+        for group, signal in zip(self.graph.groups, given.projected, strict=True):
+            if signal is None:
+                continue
+            output = outputs[group.index]
+            if output is not None:
+                output_ct[group.index] = signal.reshape(output.shape).astype(output.dtype)
+            else:
+                for leaf in group.leaves:
+                    state_ct[leaf.slot] = state_ct[leaf.slot] + signal.astype(leaf.old.dtype)
+        direct, signals = vjp((_cotangents(results, given.results), tuple(state_ct), tuple(output_ct)))
+        return list(direct), signals
+
+    def of_groups(self, signals: Signals) -> list[tuple[Arrays, Arrays | None]]:
+        """Pick each group's signals: at its new states, and at the old ones if they are read."""
+        return [
+            (
+                tuple(signals.new[leaf.slot] for leaf in group.leaves),
+                tuple(signals.old[leaf.slot] for leaf in group.leaves) if flag else None,
+            )
+            for group, flag in zip(self.graph.groups, self.graph.read_before, strict=True)
+        ]
+
+
+def _cotangents(primals: Arrays, cotangents: Arrays) -> Arrays:
+    """Give integer results the cotangents that JAX wants for them."""
+    return tuple(
+        c if jnp.issubdtype(jnp.result_type(p), jnp.inexact) else jnp.zeros(jnp.shape(p), jax.dtypes.float0)
+        for p, c in zip(primals, cotangents, strict=True)
+    )
