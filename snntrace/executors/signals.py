@@ -50,12 +50,10 @@ class StepSignals:
         graph = functions.graph
         self.graph = graph
         self.cut = tuple(cut)
-        kept = {
-            v for g in graph.groups if not cut[g.index] for leaf in g.leaves for v in (leaf.old, leaf.new)
-        }
-        crossed = any(
-            v in kept for g in graph.groups if cut[g.index] for e in graph.closure(g) for v in e.inputs
-        )
+        self.uncut = [leaf for g in graph.groups if not cut[g.index] for leaf in g.leaves]
+        kept = {v for leaf in self.uncut for v in (leaf.old, leaf.new)}
+        above = [e for g in graph.groups if cut[g.index] for e in graph.closure(g)]
+        crossed = any(v in kept for e in above for v in e.inputs)
         self.spatial = Spatial(functions, [True] * len(self.cut) if crossed else self.cut, outputs)
         self.through = Spatial(functions, [False] * len(self.cut), outputs) if crossed else None
 
