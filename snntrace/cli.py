@@ -31,6 +31,14 @@ class RuleName(StrEnum):
     bptt = "bptt"
 
 
+class ResetName(StrEnum):
+    """What a spike does to a voltage, by the names that the command takes."""
+
+    soft = "soft"
+    hard = "hard"
+    none = "none"
+
+
 class NeuronName(StrEnum):
     """Hidden units by the names that the command takes."""
 
@@ -109,6 +117,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Steps of a recording.")] = None,
     tau_mem_ms: Annotated[float | None, typer.Option(help="Time constant of hidden units in ms.")] = None,
     tau_out_ms: Annotated[float | None, typer.Option(help="Time constant of the read-out in ms.")] = None,
+    reset: Annotated[ResetName | None, typer.Option(help="What a spike does to the voltage.")] = None,
     window: Annotated[int | None, typer.Option(help="Steps whose gradient is summed at once.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes everything that is random.")] = 0,
     hold_out: Annotated[float | None, typer.Option(help="Fraction held out for validation.")] = None,
@@ -130,8 +139,8 @@ def train(
         config = TrainConfig(
             data=data, rule=rule.value, neuron=neuron.value, hidden=hidden, layers=layers, epochs=epochs,
             batch_size=batch_size, lr=lr, hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool, steps=steps,
-            tau_mem_ms=tau_mem_ms, tau_out_ms=tau_out_ms, window=window, seed=seed, hold_out=hold_out,
-            hold_out_speakers=speakers(hold_out_speakers),
+            tau_mem_ms=tau_mem_ms, tau_out_ms=tau_out_ms, reset=reset and reset.value, window=window,
+            seed=seed, hold_out=hold_out, hold_out_speakers=speakers(hold_out_speakers),
         )  # fmt: skip
         run(config, out, overwrite, console)
     except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:

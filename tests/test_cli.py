@@ -34,8 +34,8 @@ def test_the_version_is_printed(run):
 
 def test_help_names_every_option_of_a_run(run):
     text = run("train", "--help").stdout
-    for option in ("data", "rule", "neuron", "hidden", "layers", "epochs", "batch-size", "lr", "dt-ms", "pool",
-                   "steps", "window", "seed", "hold-out", "hold-out-speakers", "out", "overwrite"):  # fmt: skip
+    for option in ("data", "rule", "neuron", "hidden", "layers", "epochs", "batch-size", "lr", "dt-ms",
+                   "pool", "steps", "window", "seed", "hold-out", "hold-out-speakers", "out"):  # fmt: skip
         assert f"--{option}" in text, option
 
 

@@ -134,7 +134,7 @@ def test_the_loss_is_that_of_plain_numpy_and_ignores_padding():
         right += mean.argmax() == labels[b]
     loss, score = cross_entropy(jnp.asarray(outs), jnp.asarray(labels), jnp.asarray(mask))
     assert loss == pytest.approx(np.mean(losses), rel=1e-5)
-    assert (score.correct, score.count) == (right, 3)
+    assert (score.correct, score.number) == (right, 3)
     assert score.loss == pytest.approx(np.sum(losses), rel=1e-5)
 
 

@@ -11,18 +11,31 @@ from snntrace.neurons import NEURONS
 
 RULES = ("osttp", "d_rtrl", "ostl", "bptt")
 
+RESETS = ("soft", "hard", "none")
+
 DEFAULTS: dict[str, dict[str, Any]] = {
-    # "digits" names the embedded data set, "file" any recording file.
+    # What the data ask for; "digits" names the embedded data set, "file" any recording file.
     "digits": {
-        "epochs": 15, "batch_size": 64, "lr": 0.005, "hidden_lr": 0.001, "dt_ms": 5.0, "duration_ms": 300.0,
-        "pool": 1, "tau_mem_ms": 20.0, "tau_out_ms": 20.0,
+        "epochs": 12,
+        "batch_size": 64,
+        "dt_ms": 5.0,
+        "duration_ms": 300.0,
+        "pool": 1,
+        "tau_out_ms": 20.0,
     },
     "file": {
-        "epochs": 20, "batch_size": 128, "lr": 0.005, "hidden_lr": 0.001, "dt_ms": 8.0, "duration_ms": 1000.0,
-        "pool": 5, "tau_mem_ms": 20.0, "tau_out_ms": 20.0,
+        "epochs": 12,
+        "batch_size": 128,
+        "dt_ms": 8.0,
+        "duration_ms": 1000.0,
+        "pool": 5,
+        "tau_out_ms": 20.0,
     },
-}  # fmt: skip
-"""For each kind of data, the values of the options that are left open."""
+    # What the learning signal asks for: a projected target, or the loss's gradient.
+    "target": {"lr": 0.03, "hidden_lr": 0.003, "tau_mem_ms": 100.0, "reset": "none"},
+    "gradient": {"lr": 0.005, "hidden_lr": 0.005, "tau_mem_ms": 20.0, "reset": "soft"},
+}
+"""The values of the options that are left open, by kind of data and of learning signal."""
 
 POSITIVE = (
     "epochs", "batch_size", "lr", "hidden_lr", "dt_ms", "pool", "steps", "hidden", "layers", "window",
@@ -66,6 +79,8 @@ class TrainConfig:
         Neighbouring input units that are counted together.
     tau_mem_ms, tau_out_ms : float, in ms, optional
         Membrane time constants of the hidden units and of the read-out.
+    reset : {'soft', 'hard', 'none'}, optional
+        What a spike does to a hidden unit's voltage.
     drive : float
         How strongly the input drives the first layer: before training, and without spikes, its voltage
         fluctuates by about this many thresholds.
@@ -112,7 +127,8 @@ class TrainConfig:
     pool: int | None = None
     tau_mem_ms: float | None = None
     tau_out_ms: float | None = None
-    drive: float = 1.5
+    reset: str | None = None
+    drive: float = 0.6
     window: int | None = None
     feedback_scale: float = 1.0
     clip: float = 1.0
@@ -128,10 +144,10 @@ class TrainConfig:
         ValueError
             If one is unknown or out of its range, or two do not go together.
         """
-        for name, known in (("rule", RULES), ("neuron", tuple(NEURONS))):
+        for name, known in (("rule", RULES), ("neuron", tuple(NEURONS)), ("reset", (*RESETS, None))):
             if getattr(self, name) not in known:
                 raise ValueError(
-                    f"TrainConfig: {name} must be one of {', '.join(known)}, "
+                    f"TrainConfig: {name} must be one of {', '.join(filter(None, known))}, "
                     f"got {name}={getattr(self, name)!r}. Choose one of them."
                 )
         for name in WHOLE:
@@ -164,6 +180,11 @@ class TrainConfig:
         """The row of `DEFAULTS` for this data: ``"digits"`` or ``"file"``."""
         return "digits" if self.data == "digits" else "file"
 
+    @property
+    def signal(self) -> str:
+        """The row of `DEFAULTS` for this rule: ``"target"`` or ``"gradient"``."""
+        return "target" if self.rule == "osttp" else "gradient"
+
     def resolved(self) -> TrainConfig:
         """Fill in what was left open.
 
@@ -172,7 +193,7 @@ class TrainConfig:
         TrainConfig
             A copy without open options, apart from those that None is a value of.
         """
-        defaults = dict(DEFAULTS[self.kind])
+        defaults = DEFAULTS[self.kind] | DEFAULTS[self.signal]
         duration = defaults.pop("duration_ms")
         found = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         config = dataclasses.replace(self, **found)

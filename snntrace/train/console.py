@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 import snntrace
 from snntrace.train.config import TrainConfig, count
@@ -33,7 +33,7 @@ class ConsoleWatcher(Watcher):
             TextColumn("{task.fields[state]}"), TimeRemainingColumn(),
             console=console, transient=True,
         )  # fmt: skip
-        self.task = None
+        self.task: TaskID | None = None
 
     def __enter__(self) -> ConsoleWatcher:
         """Take the terminal.

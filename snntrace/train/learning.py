@@ -158,6 +158,7 @@ def train_step(
 
     def step(x: Any, labels: Any, mask: Any) -> Score:
         target = {"y_target": step_labels(labels, mask)} if config.rule == "osttp" else {}
+        score: Score
         (_, score), grads = gradient(x, labels, mask, **target)
         optimiser.update(grads)
         return score

@@ -17,13 +17,13 @@ class Score(NamedTuple):
         Sum of the cross-entropies, in nat.
     correct : array of shape ()
         Recordings whose class was found.
-    count : array of shape ()
+    number : array of shape ()
         Recordings.
     """
 
     loss: jax.Array
     correct: jax.Array
-    count: jax.Array
+    number: jax.Array
 
 
 def mean_readout(outs: jax.Array, mask: jax.Array) -> jax.Array:

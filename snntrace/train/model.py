@@ -47,7 +47,8 @@ class Classifier(brainstate.nn.Module):
         """
         for layer in self.layers:
             x = layer(x)
-        return self.readout(x)
+        out: jax.Array = self.readout(x)
+        return out
 
     def spikes(self) -> list[jax.Array]:
         """Return each hidden layer's spikes of the present step.
@@ -74,7 +75,8 @@ def make_neuron(config: TrainConfig) -> SpikingNeuron:
         The units.
     """
     kind = NEURONS[config.neuron]
-    return kind(config.hidden, tau_mem=number(config.tau_mem_ms) * u.ms, dt=number(config.dt_ms) * u.ms)
+    times = {"tau_mem": number(config.tau_mem_ms) * u.ms, "dt": number(config.dt_ms) * u.ms}
+    return kind(config.hidden, reset=config.reset or "soft", **times)
 
 
 def build_model(config: TrainConfig, n_in: int, n_classes: int, mean_square: float) -> Classifier:

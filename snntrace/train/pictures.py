@@ -62,7 +62,8 @@ def png(figure: Figure) -> bytes:
         The picture as PNG.
     """
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
+    FigureCanvasAgg(figure)
+    figure.savefig(content, format="png")
     return content.getvalue()
 
 
@@ -97,7 +98,7 @@ def learning_curve(metrics: Sequence[Mapping[str, float]], n_classes: int) -> by
     axes[1].axhline(100 / n_classes, color="0.5", ls=":", lw=1, label="chance")
     axes[1].set(title=f"Accuracy (held out: {100 * metrics[-1]['val_acc']:.1f} %)", ylabel="%", ylim=(0, 102))
     curve(axes[2], "hidden_rate", INK, "hidden layers", 100)
-    axes[2].set(title="Spikes a unit and step, held out", ylabel="%")
+    axes[2].set(title="Hidden spikes, held out", ylabel="% of units a step")
     axes[2].set_ylim(bottom=0)
     for axis in axes:
         axis.set_xlabel("epoch")
@@ -166,4 +167,6 @@ def _readout(axis: Any, sample: Sample) -> None:
         f"label {sample.class_names[sample.label]}, answer {sample.class_names[answer]} (largest mean)",
         fontsize=9, loc="right",
     )  # fmt: skip
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, high + 0.2 * (high - low))
     axis.legend(frameon=False, fontsize=8, loc="upper left", ncols=3)
