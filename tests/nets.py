@@ -71,7 +71,8 @@ class Net(brainstate.nn.Module):
         self.layers = layers
         for i, layer in enumerate(layers):
             setattr(self, f"layer{i}", layer)
-        self.out = Linear(layers[-1].out_size[0], n_out)
+        # Weights are filled in later: zeros spare the time that compiling random generators takes.
+        self.out = Linear(layers[-1].out_size[0], n_out, w_init=0.0)
 
     def update(self, x):
         for layer in self.layers:
@@ -141,7 +142,8 @@ class Case:
                 modules.append(ThreeState(n_pre, n))
             else:
                 neuron = neuron_of(kind, n, self.learn)
-                modules.append((Recurrent if recurrent else FeedForward)(n_pre, neuron))
+                own = {"w_rec_init": 0.0} if recurrent else {}
+                modules.append((Recurrent if recurrent else FeedForward)(n_pre, neuron, w_init=0.0, **own))
         self.w_out = rng.normal(0, 1, (sizes[-1], n_out)).astype(np.float32).astype(float)
         self.b_out = rng.normal(0, 0.3, n_out).astype(np.float32).astype(float)
         self.xs = (rng.random((length, batch, sizes[0])) < 0.4).astype(float)

@@ -251,11 +251,11 @@ def test_a_unit_whose_states_lie_in_one_array_is_refused_rather_than_wrong():
 
 
 def test_stacked_layers_of_equal_width_are_separate_groups():
-    model = brainstate.nn.Sequential(*(Recurrent(N, ALIF(N)) for _ in range(3)))
+    model = brainstate.nn.Sequential(*(Recurrent(N, ALIF(N), w_init=1.0, w_rec_init=1.0) for _ in range(3)))
     groups = compiled(model, x=draw(B, N)).report.as_dict()["groups"]
     assert [len(group["states"]) for group in groups] == [2, 2, 2]
     assert all(group["width"] == N for group in groups)
-    one = compiled(Recurrent(N, ALIF(N)), x=draw(B, N)).report.as_dict()["groups"]
+    one = compiled(Recurrent(N, ALIF(N), w_init=1.0, w_rec_init=1.0), x=draw(B, N)).report.as_dict()["groups"]
     assert len(one) == 1
 
 
@@ -336,7 +336,7 @@ def test_fused_gates_couple_as_the_true_jacobians_diagonal_says(order):
 
 @pytest.mark.parametrize("order", ["sequence", "streaming"])
 def test_gates_behind_gates_couple_as_the_true_jacobians_diagonal_says(order):
-    cell = GRUCell(N_IN, N, b_init=None)
+    cell = GRUCell(N_IN, N, w_init=0.0, b_init=None)
     weights = {name: np.asarray(draw(N_IN + N, N, seed=i)) for i, name in enumerate(("wz", "wr", "wh"))}
     for name, layer in (("wz", cell.Wz), ("wr", cell.Wr), ("wh", cell.Wh)):
         layer.weight.value = {"weight": jnp.asarray(weights[name])}
@@ -501,7 +501,9 @@ class Targeted(brainstate.nn.Module):
     ids=["D_RTRL", "OSTTP"],
 )
 def test_samples_under_vmap_are_the_same_as_a_native_batch(rule, options):
-    model = brainstate.nn.Sequential(Recurrent(N_IN, ALIF(N), w_init=2 * W), Linear(N, 2))
+    model = brainstate.nn.Sequential(
+        Recurrent(N_IN, ALIF(N), w_init=2 * W, w_rec_init=draw(N, N)), Linear(N, 2, w_init=draw(N, 2))
+    )
     xs, ys = jnp.abs(draw(T, B, N_IN)), draw(T, B, 2)
     learner = compiled(model, rule, xs[0], **options)
     native, outs = streamed(learner, model, xs, ys, targets=rule is snntrace.OSTTP)
@@ -585,7 +587,7 @@ def test_behind_stop_gradient_anything_is_taken_and_leaves_the_gradient_exact(pa
 
 def test_a_model_without_a_hidden_state_is_refused():
     with pytest.raises(CompileError, match="HiddenState"):
-        snntrace.compile(Linear(N_IN, N), snntrace.D_RTRL, draw(B, N_IN))
+        snntrace.compile(Linear(N_IN, N, w_init=W), snntrace.D_RTRL, draw(B, N_IN))
 
 
 def test_a_step_that_writes_a_parameter_is_refused():
@@ -610,7 +612,7 @@ def test_coupling_through_another_group_within_a_step_is_refused():
 
 
 def test_an_input_of_another_shape_is_refused_before_any_computation():
-    learner = compiled(Recurrent(N_IN, LIF(N)))
+    learner = compiled(Recurrent(N_IN, LIF(N), w_init=1.0, w_rec_init=1.0))
     for x in (draw(B + 1, N_IN), draw(B, N_IN + 1), draw(N_IN)):
         with pytest.raises(ValueError, match="input must have shape"):
             learner.update(x)

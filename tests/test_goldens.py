@@ -22,7 +22,7 @@ class Spiking(brainstate.nn.Module):
     def __init__(self, n_in, n, beta):
         super().__init__()
         self.n, self.beta = n, beta
-        self.lin = Linear(n_in + n, n, b_init=None)
+        self.lin = Linear(n_in + n, n, w_init=0.0, b_init=None)
 
     def init_state(self, **kwargs):
         self.V = brainstate.HiddenState(jnp.zeros(self.n))
@@ -45,12 +45,12 @@ class Golden(brainstate.nn.Module):
     def __init__(self, kind, n_in, n, n_out):
         super().__init__()
         self.cell = {
-            "rnn": lambda: VanillaRNNCell(n_in, n, activation="tanh"),
-            "gru": lambda: GRUCell(n_in, n),
+            "rnn": lambda: VanillaRNNCell(n_in, n, w_init=0.0, activation="tanh"),
+            "gru": lambda: GRUCell(n_in, n, w_init=0.0),
             "lif": lambda: Spiking(n_in, n, 0.0),
             "alif": lambda: Spiking(n_in, n, 0.2),
         }[kind]()
-        self.out = Linear(n, n_out)
+        self.out = Linear(n, n_out, w_init=0.0)
 
     def update(self, x):
         return self.out(self.cell(x))

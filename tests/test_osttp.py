@@ -165,7 +165,9 @@ def test_drawn_matrices_are_the_same_for_the_same_seed():
 
 
 def test_drawn_matrices_leave_a_readout_with_a_state_its_own_gradient():
-    model = brainstate.nn.Sequential(Recurrent(4, LIF(5)), FeedForward(5, LI(2)))
+    model = brainstate.nn.Sequential(
+        Recurrent(4, LIF(5), w_init=1.0, w_rec_init=1.0), FeedForward(5, LI(2), w_init=1.0)
+    )
     learner = snntrace.compile(model, OSTTP, jnp.ones((2, 4)), batch_size=2, B_list="normal")
     assert [None if b is None else b.shape for b in learner.matrices] == [(2, 5), None]
 
@@ -184,7 +186,9 @@ def test_feedback_matrices_take_no_gradient_and_are_copied():
 
 
 def model_of(n=5):
-    return brainstate.nn.Sequential(Recurrent(4, LIF(n)), FeedForward(n, LIF(n + 1)))
+    return brainstate.nn.Sequential(
+        Recurrent(4, LIF(n), w_init=1.0, w_rec_init=1.0), FeedForward(n, LIF(n + 1), w_init=1.0)
+    )
 
 
 def compiled(**options):

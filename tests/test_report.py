@@ -17,10 +17,10 @@ class Net(brainstate.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = Recurrent(4, ALIF(5, learn=("tau_mem", "v_th")))
-        self.second = FeedForward(5, LIF(5))
-        self.out = Linear(5, 2)
-        self.unused = Linear(5, 2)
+        self.first = Recurrent(4, ALIF(5, learn=("tau_mem", "v_th")), w_init=1.0, w_rec_init=1.0)
+        self.second = FeedForward(5, LIF(5), w_init=1.0)
+        self.out = Linear(5, 2, w_init=1.0)
+        self.unused = Linear(5, 2, w_init=1.0)
         self.dropped = brainstate.ParamState(jnp.ones(3))
         self.count = brainstate.ParamState(jnp.ones(2))
 
@@ -101,7 +101,7 @@ def test_groups_and_traces_are_listed_with_shapes_and_memory(learner):
 
 
 def test_a_collapsed_trace_has_no_axis_for_units():
-    model = Recurrent(4, LIF(6))
+    model = Recurrent(4, LIF(6), w_init=1.0, w_rec_init=1.0)
     for fast_solve, post in ((True, 1), (False, 6)):
         learner = snntrace.compile(
             model, snntrace.D_RTRL, jnp.ones((3, 4)), batch_size=3, fast_solve=fast_solve
@@ -115,7 +115,7 @@ def test_a_collapsed_trace_has_no_axis_for_units():
 
 
 def test_gates_that_act_through_another_weight_are_instantaneous_through_it():
-    learner = snntrace.compile(GRUCell(4, 5), snntrace.D_RTRL, jnp.ones((3, 4)), batch_size=3)
+    learner = snntrace.compile(GRUCell(4, 5, w_init=1.0), snntrace.D_RTRL, jnp.ones((3, 4)), batch_size=3)
     routes = {n: e["route"] for n, e in learner.report.as_dict()["parameters"].items()}
     assert routes == {"Wz.weight": "temporal", "Wr.weight": "instantaneous", "Wh.weight": "temporal"}
     assert "earlier states" in learner.report.as_dict()["parameters"]["Wr.weight"]["reason"]
