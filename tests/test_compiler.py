@@ -111,7 +111,7 @@ def clipped(x, w):
         (lambda m, x: leaky(m, x @ (jnp.abs(m.w.value) * np.array([1, -1, 1, -1.0])[:, None])), {"w": W}),
         (lambda m, x: leaky(m, x @ m.w.value + jnp.cos(x) @ m.w.value), {"w": W}),
         (lambda m, x: leaky(m, x[:, :N_IN] @ m.w.value) @ m.w.value.T @ W, {"w": W}),
-        (lambda m, x: leaky(m, m.d.value * jnp.cos(x @ W)), {"d": draw(N)}),
+        (lambda m, x: leaky(m, m.d.value * jnp.pad(x, ((0, 0), (0, 1)))), {"d": draw(N)}),
         (lambda m, x: leaky(m, x @ W + m.d.value * jnp.tanh(m.v.value)), {"d": draw(N)}),
         (lambda m, x: leaky(m, x @ W * jax.nn.sigmoid(m.s.value)), {"s": jnp.ones(())}),
         (lambda m, x: leaky(m, x @ W + m.s.value * m.v.value), {"s": 0.1 * jnp.ones((1,))}),

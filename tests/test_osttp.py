@@ -74,6 +74,16 @@ def test_a_group_without_a_matrix_takes_the_losss_own_gradient(float64):
     )
 
 
+def test_a_group_without_a_matrix_below_one_with_a_matrix_still_takes_the_losss_gradient(float64):
+    case = Case("lif", sizes=(6, 8, 7))
+    _, own = case.oracle("coupled")
+    _, projected = case.oracle("coupled", signals_of("state", "target", [None, matrices(case)[1]]))
+    expected = {k: projected[k] if k[0] == "1" else own[k] for k in own}
+    learner = case.compile(OSTTP, B_list=[None, jnp.asarray(matrices(case)[1])])
+    oracles.assert_close(case.sequence(learner, y_target=case.targets)[1], expected, 1e-10)
+    oracles.assert_close(case.streaming(learner, targets=True)[1], expected, 1e-10)
+
+
 def test_the_readout_keeps_the_losss_gradient_and_no_target_reaches_it():
     case = Case("lif")
     _, expected = case.oracle()
@@ -246,7 +256,7 @@ def test_feedback_options_of_a_rule_without_feedback_are_type_errors(options):
         (np.ones((3,)), r"got y_target.shape=\(3,\)"),
         (np.ones((3, 3)), r"got y_target.shape=\(3, 3\)"),
         (np.ones((2, 1)), r"got y_target.shape=\(2, 1\)"),
-        (np.zeros((3,), int), r"class labels must be of shape \(2,\), got y_target.shape=\(3,\)"),
+        (np.zeros((3,), int), r"class labels of shape \(2,\), got y_target.shape=\(3,\)"),
         (np.ones((2,)), r"got y_target.shape=\(2,\)"),
     ],
 )
@@ -287,6 +297,12 @@ def test_the_arguments_of_the_first_api_keep_their_positions():
     assert learner.feedback.target_timing == "sequence-end"
     assert learner.name == "mine"
     assert learner.fast_solve is False
+
+
+@pytest.mark.parametrize("label", [-1, 3, 100])
+def test_a_class_label_that_names_no_class_is_refused(label):
+    with pytest.raises(ValueError, match="label"):
+        compiled().update(jnp.ones((2, 4)), y_target=np.array([0, label]))
 
 
 def test_a_learner_that_was_not_compiled_says_so():

@@ -142,3 +142,4 @@ def test_backpropagation_through_time_carries_no_traces():
     learner = snntrace.compile(Net(), snntrace.BPTT, jnp.ones((3, 4)), batch_size=3)
     assert set(learner.report.as_dict()["parameters"]) == paths(learner.model)
     assert learner.traces == []
+    assert learner.report.as_dict()["traces"] == []

@@ -51,8 +51,20 @@ def test_every_order_gives_the_numpy_trace_in_double_precision(float64, case):
         oracles.assert_close(found, expected, 1e-10)
 
 
+@pytest.mark.parametrize(
+    "case", [CASES["an ALIF layer"], CASES["two stacked layers"]], ids=["ALIF", "stacked"]
+)
+def test_streaming_and_the_sequence_give_the_numpy_trace_in_single_precision(case):
+    in_single_precision(case)
+
+
+@pytest.mark.slow
 @each_case
-def test_every_order_gives_the_numpy_trace_in_single_precision(case):
+def test_every_case_gives_the_numpy_trace_in_single_precision(case):
+    in_single_precision(case)
+
+
+def in_single_precision(case):
     case = Case(**case)
     _, expected = alive(case)
     for order in (case.streaming, case.sequence):
