@@ -160,9 +160,7 @@ class Learner(brainstate.nn.Module):
         self._unrolls: dict[tuple[int | None, bool], Callable[..., Any]] = {}
         with_traces = self.rule.recursion != "full"
         self.traces = [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
-        short = [s for s in graph.step.other_states if isinstance(s, brainstate.ShortTermState)]
-        self._transient = [*graph.step.hidden_states, *short]
-        initial = leaves_of(self._transient)
+        initial = leaves_of(self._transient())
         known = not any(isinstance(v, jax.core.Tracer) for v in initial)
         self._initial = initial if known else None
 
@@ -173,6 +171,18 @@ class Learner(brainstate.nn.Module):
                 "Call compile_graph(x0) with an example input, or make it with snntrace.compile."
             )
         return self.graph
+
+    def _transient(self) -> list[Any]:
+        """List the states that a sequence begins anew with."""
+        step = self._compiled().step
+        short = [s for s in step.other_states if isinstance(s, brainstate.ShortTermState)]
+        return [*step.hidden_states, *short]
+
+    @property
+    def matrices(self) -> tuple[Array | None, ...]:
+        """The feedback matrices, one for each hidden group; None where the loss's gradient is used."""
+        self._compiled()
+        return self.projection.matrices
 
     @property
     def param_states(self) -> dict[Any, Any]:
@@ -209,8 +219,8 @@ class Learner(brainstate.nn.Module):
                 f"{self.rule.name}: the initial states must be known, got a learner that was compiled inside "
                 "a transformation. Initialise the model's states and call compile_graph again."
             )
-        present = leaves_of(self._transient)
-        write_leaves(self._transient, self._initial)
+        present = leaves_of(self._transient())
+        write_leaves(self._transient(), self._initial)
         return present
 
     def _carried(self, traces: bool = True) -> Carried:
@@ -341,7 +351,7 @@ class Learner(brainstate.nn.Module):
             outs = self.unroll(*inputs, y_target=y_target, carry=carry)
             value = loss_fn(outs, *targets)
             if present is not None:
-                write_leaves(self._transient, present)
+                write_leaves(self._transient(), present)
             return value
 
         def run(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:

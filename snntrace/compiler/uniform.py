@@ -45,10 +45,12 @@ def uniform_outputs(program: Program, uniform_inputs: list[bool]) -> list[bool]:
     return [known(a) for a in program.outputs]
 
 
-def collapsing_routes(functions: StepFunctions, group: Group, weights: Weights, point: Point) -> list[Route]:
+def collapsing_routes(
+    functions: StepFunctions, group: Group, weights: Weights, point: Point, dynamics: bool
+) -> list[Route]:
     """List a group's products whose trace is the same for every unit.
 
-    `weights` and `point` may be shapes only (`jax.ShapeDtypeStruct`).
+    `weights` and `point` may be shapes only. With `dynamics`, D is the group's own and must be uniform too.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def collapsing_routes(functions: StepFunctions, group: Group, weights: Weights, 
     inputs = [v.shape == () for v in program.inputs]
     flags = uniform_outputs(program, inputs)
     n_d = group.n_states**2
-    if not all(flags[:n_d]):
+    if dynamics and not all(flags[:n_d]):
         return []
     per_route = np.array(flags[n_d:], bool).reshape(len(routes), group.n_states)
     return [r for r, same in zip(routes, per_route, strict=True) if same.all()]

@@ -67,8 +67,6 @@ class Engine:
         )
 
     def _find_collapsing(self) -> set[int]:
-        if self.rule.recursion == "coupled":
-            return set()
         functions, step = self.functions, self.graph.step
 
         def shapes(variables: Sequence[Any]) -> Arrays:
@@ -83,10 +81,12 @@ class Engine:
             shapes([r.output for r in functions.products]),
         )
         weights = Weights(shapes(functions.float_vars), shapes(functions.other_vars))
+        dynamics = self.rule.recursion in ("diagonal", "coupled")
         return {
             id(route)
             for group in self.graph.groups
-            for route in collapsing_routes(functions, group, weights, point)
+            if not self.recursion.couples(group)
+            for route in collapsing_routes(functions, group, weights, point, dynamics)
         }
 
     def zero_traces(self) -> Arrays:

@@ -71,7 +71,7 @@ class Recursion:
         if self.rule.recursion == "coupled":
             coupling = self.couplings[group.index]
             coupled = add_coupling(self.functions, coupling, prepared[group.index], weights, point, found, df)
-            d = [[coupled[s][q] if self._present(group, s, q) else None for q in n] for s in n]
+            d = [[coupled[s][q] if group.reads[s][q] or self.couples(group) else None for q in n] for s in n]
         elif self.rule.recursion == "scalar":
             leak = self.rule.leak or 0.0
             d = [[jnp.full_like(found[s][q], leak) if s == q else None for q in n] for s in n]
@@ -81,6 +81,7 @@ class Recursion:
             d = [[found[s][q] if group.reads[s][q] else None for q in n] for s in n]
         return Coefficients(d, df)
 
-    def _present(self, group: Group, s: int, q: int) -> bool:
-        coupling = self.couplings[group.index]
-        return group.reads[s][q] or bool(coupling.single or coupling.double)
+    def couples(self, group: Group) -> bool:
+        """Tell whether a group acts on itself through weights under this recursion."""
+        coupling = self.couplings.get(group.index)
+        return coupling is not None and bool(coupling.single or coupling.double)
