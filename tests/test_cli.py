@@ -74,7 +74,7 @@ def test_a_folder_with_a_run_is_refused_before_anything_is_computed_and_overwrit
         (["--rule", "eprop"], "eprop"),
         (["--neuron", "hh"], "hh"),
         (["--epochs", "0"], "epochs must be positive"),
-        (["--epochs", "many"], "many"),
+        (["--epochs", "many"], "Invalid value for '--epochs'"),
         (["--data", "nowhere.h5"], "does not exist"),
         (["--pool", "7"], "pool must divide"),
         (["--hold-out-speakers", "a,b"], "must be numbers with commas"),

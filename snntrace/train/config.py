@@ -16,7 +16,7 @@ RESETS = ("soft", "hard", "none")
 DEFAULTS: dict[str, dict[str, Any]] = {
     # What the data ask for; "digits" names the embedded data set, "file" any recording file.
     "digits": {
-        "epochs": 12,
+        "epochs": 20,
         "batch_size": 64,
         "dt_ms": 5.0,
         "duration_ms": 300.0,
@@ -32,7 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "tau_out_ms": 20.0,
     },
     # What the learning signal asks for: a projected target, or the loss's gradient.
-    "target": {"lr": 0.03, "hidden_lr": 0.003, "tau_mem_ms": 100.0, "reset": "none"},
+    "target": {"lr": 0.03, "hidden_lr": 0.003, "tau_mem_ms": 300.0, "reset": "none"},
     "gradient": {"lr": 0.005, "hidden_lr": 0.005, "tau_mem_ms": 20.0, "reset": "soft"},
 }
 """The values of the options that are left open, by kind of data and of learning signal."""

@@ -79,7 +79,7 @@ def make_neuron(config: TrainConfig) -> SpikingNeuron:
     return kind(config.hidden, reset=config.reset or "soft", **times)
 
 
-def build_model(config: TrainConfig, n_in: int, n_classes: int, mean_square: float) -> Classifier:
+def build_model(config: TrainConfig, n_in: int, n_classes: int, mean_square: float = 1.0) -> Classifier:
     r"""Draw a network.
 
     The first layer's weights are drawn so that its voltage fluctuates by `drive` thresholds for the data at
@@ -91,7 +91,7 @@ def build_model(config: TrainConfig, n_in: int, n_classes: int, mean_square: flo
         A resolved configuration.
     n_in, n_classes : int
         Input channels and classes.
-    mean_square : float
+    mean_square : float, optional
         Mean of the squared input over steps, recordings and channels.
 
     Returns

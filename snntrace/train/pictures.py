@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 DPI = 120
+DENSE = 0.1
 BLUE, ORANGE, INK = "#1f5a94", "#d1600a", "#222222"
 
 
@@ -124,16 +125,14 @@ def spike_raster(sample: Sample) -> bytes:
         The picture as PNG.
     """
     rows = 2 + len(sample.spikes)
-    figure = Figure(figsize=(8.4, 2.3 * rows + 0.6), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(8.4, 3.0 * rows), dpi=DPI, layout="constrained")
     axes = figure.subplots(rows, 1, sharex=True)
     end = len(sample.x) * sample.dt_ms
     names = ["input channel", *(f"hidden unit, layer {i + 1}" for i in range(len(sample.spikes)))]
     if len(sample.spikes) == 1:
         names[1] = "hidden unit"
     for axis, name, events in zip(axes, names, [sample.x, *sample.spikes], strict=False):
-        step, unit = np.nonzero(events)
-        height = float(np.clip(900 / events.shape[1], 0.8, 5.0))
-        axis.scatter((step + 0.5) * sample.dt_ms, unit, marker="|", s=height**2, lw=0.9, color=INK)
+        _raster(axis, events, sample.dt_ms)
         axis.set(ylabel=name, ylim=(-1, events.shape[1]))
         axis.set_title(f"{100 * (events > 0).mean():.1f} % of bins occupied", fontsize=9, loc="right")
     _readout(axes[-1], sample)
@@ -142,6 +141,19 @@ def spike_raster(sample: Sample) -> bytes:
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return png(figure)
+
+
+def _raster(axis: Any, events: NDArray[Any], dt_ms: float) -> None:
+    if (events > 0).mean() < DENSE:
+        step, unit = np.nonzero(events)
+        height = float(np.clip(900 / events.shape[1], 1.2, 5.0))
+        axis.scatter((step + 0.5) * dt_ms, unit, marker="|", s=height**2, lw=0.9, color=INK)
+        return
+    # Marks would run into each other: a box for each bin instead.
+    extent = (0.0, len(events) * dt_ms, -0.5, events.shape[1] - 0.5)
+    axis.imshow(
+        events.T > 0, cmap="Greys", aspect="auto", origin="lower", extent=extent, interpolation="nearest"
+    )
 
 
 def _readout(axis: Any, sample: Sample) -> None:
