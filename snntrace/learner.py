@@ -253,7 +253,7 @@ class Learner(brainstate.nn.Module):
         *args : pytrees
             The model's input at this step.
         y_target : array of shape (..., n_target), or integer labels of shape (...), optional
-            The target, for rules that project it.
+            The target, for rules that project it; a label of -1 is no target.
 
         Returns
         -------
@@ -286,7 +286,8 @@ class Learner(brainstate.nn.Module):
             The model's input, (T, ...).
         y_target : array, optional
             For rules that project a target: (T, ..., n_target) or integer labels (T, ...) with
-            ``target_timing='per-step'``, without the time axis with ``'sequence-end'``.
+            ``target_timing='per-step'``, without the time axis with ``'sequence-end'``. A label of -1 is no
+            target, as behind the end of a shorter sample.
         carry : bool
             Whether to start from the present traces and to leave new ones, so that `update` and `unroll`
             can follow each other. Without, the sequence stands alone, which is cheaper; hidden states are

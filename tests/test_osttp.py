@@ -299,10 +299,17 @@ def test_the_arguments_of_the_first_api_keep_their_positions():
     assert learner.fast_solve is False
 
 
-@pytest.mark.parametrize("label", [-1, 3, 100])
+@pytest.mark.parametrize("label", [-2, 3, 100])
 def test_a_class_label_that_names_no_class_is_refused(label):
     with pytest.raises(ValueError, match="label"):
         compiled().update(jnp.ones((2, 4)), y_target=np.array([0, label]))
+
+
+def test_a_label_of_minus_one_is_no_target():
+    learner = compiled()
+    (signal, *_) = learner.projection(np.array([0, -1]), ())
+    assert np.abs(signal[0]).max() > 0
+    np.testing.assert_array_equal(signal[1], 0)
 
 
 def test_a_learner_that_was_not_compiled_says_so():

@@ -6,8 +6,8 @@ D_RTRL = Rule(
     recursion="diagonal",
     signal="backprop",
     name="D_RTRL",
-    paper="Wang, C., Dong, X., Jiang, J., Ji, Z., Liu, X., Wu, S. (2024). BrainScale: Enabling Scalable "
-    "Online Learning in Spiking Neural Networks. bioRxiv 2024.09.24.614728.",
+    paper="Wang, C., Dong, X., Ji, Z., Xiao, M., Jiang, J., Liu, X., Huan, Y., Wu, S. (2024). BrainScale: "
+    "Enabling Scalable Online Learning in Spiking Neural Networks. bioRxiv 2024.09.24.614728.",
 )
 r"""Diagonal real-time recurrent learning.
 

@@ -124,7 +124,7 @@ class Projection:
 
 
 def is_labels(target: Array, n_rows: int) -> bool:
-    """Tell whether a target is class labels: integers of the batch's rank."""
+    """Tell whether a target is class labels: integers of the batch's rank, -1 where there is none."""
     return bool(jnp.issubdtype(target.dtype, jnp.integer)) and target.ndim == n_rows
 
 
@@ -145,8 +145,8 @@ def check_target(who: str, target: Any, n_target: int, rows: tuple[int, ...]) ->
         )
     if labels and not isinstance(array, jax.core.Tracer) and array.size:
         low, high = int(array.min()), int(array.max())
-        if low < 0 or high >= n_target:
+        if low < -1 or high >= n_target:
             raise ValueError(
-                f"{who}: class labels must be in 0..{n_target - 1}, got labels from {low} to {high}. "
-                "Number the classes from 0, or give the feedback matrices more rows."
+                f"{who}: class labels must be in 0..{n_target - 1}, or -1 for no target, got labels from {low} "
+                f"to {high}. Number the classes from 0, or give the feedback matrices more rows."
             )
