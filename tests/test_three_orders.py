@@ -131,6 +131,16 @@ def test_a_large_net_with_a_fifth_of_its_units_near_threshold_gives_the_numpy_tr
         oracles.assert_close(order(case.compile(snntrace.OSTLRecurrent))[1], expected, 1e-10)
 
 
+@pytest.mark.parametrize(("length", "window"), [(53, None), (53, 37), (48, None)])
+def test_long_sequences_of_any_length_give_the_numpy_trace(float64, length, window):
+    # Long windows are worked off in blocks: 53 and 37 are primes, so that steps are left over.
+    case = Case("alif", length=length)
+    _, expected = case.oracle("coupled")
+    oracles.assert_alive(case.layers)
+    _, found = case.sequence(case.compile(snntrace.OSTLRecurrent, window=window))
+    oracles.assert_close(found, expected, 1e-10)
+
+
 def split_pass(case, learner, first, then):
     """Run the first half one way and the second the other; sum the gradients, carry states and traces."""
     half = len(case.xs) // 2
