@@ -50,7 +50,7 @@ docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W -E --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/installed-bench
-	@for script in benchmarks/*.py; do \
+	@for script in benchmarks/versus_*.py; do \
 	    echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; \
 	done
 
