@@ -85,7 +85,7 @@ def _braintrace(lif: dict[str, Any]) -> list[str]:
         ]
         for mode, times in rival["modes"].items()
     ]
-    header = ["", "median, s", "fastest, s", "repeats", "times D_RTRL here", *(f"`{name}`" for name in GRADIENTS)]
+    header = ["", "median, s", "fastest, s", "repeats", "times D_RTRL here"]
     return [
         "## braintrace on the LIF net",
         f"In its own environment and process ({versions}), the same weights and data, in some of the "
@@ -93,7 +93,7 @@ def _braintrace(lif: dict[str, Any]) -> list[str]:
         "windows estimate another gradient, backpropagated inside a window. On the right, the largest "
         "difference of its gradients from D_RTRL's here over the largest gradient. "
         + (f"It gives no gradient for {left_out}." if left_out else ""),
-        table(header, rows),
+        table([*header, *(f"`{name}`" for name in GRADIENTS)], rows),
     ]
 
 
