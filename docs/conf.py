@@ -55,10 +55,12 @@ def public_names(module):
 def write_reference(app, config):
     """Write one page per package that has public names, and the index over them."""
     REFERENCE.mkdir(exist_ok=True)
-    pages = []
+    pages, listed = [], []
     for package in SETTINGS["tool"]["setuptools"]["packages"]:
         module = importlib.import_module(package)
-        names = public_names(module)
+        # What a package passes on from another has its page where it stands first.
+        names = [name for name in public_names(module) if vars(module)[name] not in listed]
+        listed += [vars(module)[name] for name in names]
         if not names:
             continue
         lines = [package, "=" * len(package), "", inspect.getdoc(module) or "", ""]
