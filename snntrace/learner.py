@@ -220,6 +220,12 @@ class Learner(brainstate.nn.Module):
                 "a transformation. Initialise the model's states and call compile_graph again."
             )
         present = leaves_of(self._transient())
+        if [jnp.shape(v) for v in present] != [jnp.shape(v) for v in self._initial]:
+            raise NotCompiledError(
+                f"{self.rule.name}: states must have the shapes they were compiled with, got "
+                f"{[jnp.shape(v) for v in present]} for {[jnp.shape(v) for v in self._initial]}. Under "
+                "brainstate.nn.Vmap, make the states and call compile_graph again instead of resetting."
+            )
         write_leaves(self._transient(), self._initial)
         return present
 
