@@ -13,7 +13,8 @@ import numpy as np
 
 HERE = Path(__file__).parent
 RELEASE = "0.2.6"
-STEPWISE = ("native batch", "vmap")
+NATIVE = "native batch"
+STEPWISE = (NATIVE, "vmap")
 WINDOWED = "windows of 10"
 
 
