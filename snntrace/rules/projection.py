@@ -147,6 +147,6 @@ def check_target(who: str, target: Any, n_target: int, rows: tuple[int, ...]) ->
         low, high = int(array.min()), int(array.max())
         if low < -1 or high >= n_target:
             raise ValueError(
-                f"{who}: class labels must be in 0..{n_target - 1}, or -1 for no target, got labels from {low} "
-                f"to {high}. Number the classes from 0, or give the feedback matrices more rows."
+                f"{who}: class labels must be in 0..{n_target - 1}, or -1 for no target, got labels from "
+                f"{low} to {high}. Number the classes from 0, or give the feedback matrices more rows."
             )
