@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex_core
 
@@ -99,6 +100,21 @@ class Program:
         variable = Variable(like.shape, like.dtype)
         value = np.broadcast_to(np.asarray(constant.value, like.dtype), like.shape)
         return replace(self, constants={**self.constants, variable: value}), variable
+
+    def copied(self, variable: Variable) -> tuple[Program, Variable]:
+        """Add an equation that gives a value a second name."""
+        one = np.ones((), variable.dtype)
+        (equation,) = trace_program(lambda v: v * one, jnp.zeros(variable.shape, variable.dtype)).equations
+        copy = replace(equation, inputs=(variable, Constant(one)))
+        return replace(self, equations=(*self.equations, copy)), copy.outputs[0]
+
+    def depending_on(self, sources: Iterable[Variable]) -> set[Variable]:
+        """Collect the values that depend on some of the inputs."""
+        found = set(sources)
+        for equation in self.equations:
+            if any(v in found for v in equation.inputs):
+                found.update(equation.outputs)
+        return found
 
 
 def read(env: Mapping[Variable, Any], atom: Atom) -> Any:

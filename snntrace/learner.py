@@ -12,13 +12,14 @@ import jax.numpy as jnp
 from snntrace.compiler.graph import Graph, compile_graph
 from snntrace.compiler.outputs import unit_outputs
 from snntrace.compiler.report import Report
-from snntrace.compiler.step import leaves_of, write_leaves
 from snntrace.errors import NotCompiledError
 from snntrace.executors.bptt import bptt_unroll
 from snntrace.executors.engine import Carried, Engine
 from snntrace.executors.sequence import unroll_function
+from snntrace.executors.states import ModelStates
 from snntrace.executors.streaming import streaming_step
-from snntrace.rules.feedback import Feedback
+from snntrace.rules.feedback import Feedback, check_error_width
+from snntrace.rules.options import check_effect, is_count
 from snntrace.rules.projection import Projection
 from snntrace.rules.rule import Rule
 
@@ -88,6 +89,7 @@ class Learner(brainstate.nn.Module):
         output: Sequence[int | None] | None = None,
     ) -> None:
         super().__init__(name=name)
+        self.rule = rule
         who = rule.name
         if not isinstance(model, brainstate.nn.Module):
             raise TypeError(
@@ -99,7 +101,7 @@ class Learner(brainstate.nn.Module):
                 f"{who}: vjp_method must be 'single-step', got vjp_method={vjp_method!r}. "
                 "For several steps at once use window=K and `unroll`."
             )
-        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
+        if window is not None and not is_count(window):
             raise ValueError(
                 f"{who}: window must be a positive number of steps or None, got window={window!r}. "
                 "Give e.g. window=20."
@@ -109,17 +111,12 @@ class Learner(brainstate.nn.Module):
             "scale": scale, "seed": seed, "output": output,
         }  # fmt: skip
         given = {k: v for k, v in given.items() if v is not None}
-        if not rule.projects and given:
-            raise TypeError(
-                f"{who}: a rule that does not project a signal takes no feedback options, "
-                f"got {', '.join(given)}. Leave them out, or choose OSTTP."
-            )
+        check_effect(rule, given, window, fast_solve)
         self.feedback = Feedback(**given) if rule.projects else None
         if self.feedback is not None:
             self.feedback.check(who)
         self.model = model
-        self.rule = rule
-        self.window = window
+        self.window = None if window is None else int(window)
         self.fast_solve = bool(fast_solve)
         self.graph: Graph | None = None
         self.traces: list[EligibilityTrace] = []
@@ -148,11 +145,14 @@ class Learner(brainstate.nn.Module):
         outputs: tuple[Any, ...] = (None,) * len(graph.groups)
         if self.feedback is not None:
             matrices = self.feedback.matrices(self.rule.name, graph)
+            if self.rule.signal == "random":
+                check_error_width(self.rule.name, graph, matrices)
             if self.feedback.signal == "output":
                 wanted = [m is not None for m in matrices]
                 outputs = unit_outputs(graph, wanted, self.feedback.output)
         cut = [m is not None for m in matrices]
         self.graph = graph
+        self._states = ModelStates(self.rule.name, self.model, graph.step)
         self.engine = Engine(graph, self.rule, cut, outputs, self.fast_solve)
         self.projection = Projection(self.rule, self.feedback, graph, matrices)
         self.report = Report(self.model, self.engine)
@@ -160,9 +160,6 @@ class Learner(brainstate.nn.Module):
         self._unrolls: dict[tuple[int | None, bool], Callable[..., Any]] = {}
         with_traces = self.rule.recursion != "full"
         self.traces = [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
-        initial = leaves_of(self._transient())
-        known = not any(isinstance(v, jax.core.Tracer) for v in initial)
-        self._initial = initial if known else None
 
     def _compiled(self) -> Graph:
         if self.graph is None:
@@ -171,12 +168,6 @@ class Learner(brainstate.nn.Module):
                 "Call compile_graph(x0) with an example input, or make it with snntrace.compile."
             )
         return self.graph
-
-    def _transient(self) -> list[Any]:
-        """List the states that a sequence begins anew with."""
-        step = self._compiled().step
-        short = [s for s in step.other_states if isinstance(s, brainstate.ShortTermState)]
-        return [*step.hidden_states, *short]
 
     @property
     def matrices(self) -> tuple[Array | None, ...]:
@@ -208,44 +199,18 @@ class Learner(brainstate.nn.Module):
                 f"{self.rule.name}: batch_size must be the one compiled for, got batch_size={batch_size} "
                 f"for {rows[0]}. Compile again for another batch size."
             )
-        self._begin()
+        self._states.begin()
         for state in self.traces:
             state.value = jnp.zeros_like(state.value)
 
-    def _begin(self) -> list[Array]:
-        """Put hidden and other short-term states back to where they began; return what they were."""
-        if self._initial is None:
-            raise NotCompiledError(
-                f"{self.rule.name}: the initial states must be known, got a learner that was compiled inside "
-                "a transformation. Initialise the model's states and call compile_graph again."
-            )
-        present = leaves_of(self._transient())
-        if [jnp.shape(v) for v in present] != [jnp.shape(v) for v in self._initial]:
-            raise NotCompiledError(
-                f"{self.rule.name}: states must have the shapes they were compiled with, got "
-                f"{[jnp.shape(v) for v in present]} for {[jnp.shape(v) for v in self._initial]}. Under "
-                "brainstate.nn.Vmap, make the states and call compile_graph again instead of resetting."
-            )
-        write_leaves(self._transient(), self._initial)
-        return present
-
     def _carried(self, traces: bool = True) -> Carried:
-        step = self._compiled().step
-        return Carried(
-            tuple(leaves_of(step.hidden_states)),
-            tuple(leaves_of(step.other_states)),
-            tuple(t.value for t in self.traces) if traces else (),
-        )
+        hidden, others = self._states.carried()
+        return Carried(hidden, others, tuple(t.value for t in self.traces) if traces else ())
 
     def _write(self, carried: Carried) -> None:
-        step = self._compiled().step
-        write_leaves(step.hidden_states, carried.hidden)
-        write_leaves(step.other_states, carried.others)
+        self._states.write(carried.hidden, carried.others)
         for state, value in zip(self.traces, carried.traces, strict=bool(carried.traces)):
             state.value = value
-
-    def _params(self) -> tuple[Array, ...]:
-        return tuple(leaves_of(self._compiled().step.param_states))
 
     # Running -----------------------------------------------------------------------------------
 
@@ -279,7 +244,7 @@ class Learner(brainstate.nn.Module):
             )
         flat = self._flat(args, graph.step.arguments)
         signals = self.projection(y_target, ())
-        results, after = self._step(self._params(), flat, self._carried(), signals)
+        results, after = self._step(self._states.params(), flat, self._carried(), signals)
         self._write(after)
         return jax.tree.unflatten(graph.step.results_tree, results)
 
@@ -307,12 +272,13 @@ class Learner(brainstate.nn.Module):
         graph = self._compiled()
         flat = self._flat(xs, graph.step.arguments, sequence=True)
         length = flat[0].shape[0]
+        self.projection.check(y_target, (length,))
         carried = self._carried(traces=carry)
         if self.rule.recursion == "full":
-            results, after = self._unroller(None, False)(self._params(), flat, carried)
+            results, after = self._unroller(None, False)(self._states.params(), flat, carried)
         else:
             signals = self.projection(y_target, (length,))
-            results, after = self._unroller(self.window, carry)(self._params(), flat, carried, signals)
+            results, after = self._unroller(self.window, carry)(self._states.params(), flat, carried, signals)
         self._write(after)
         return jax.tree.unflatten(graph.step.results_tree, results)
 
@@ -353,12 +319,11 @@ class Learner(brainstate.nn.Module):
         self._compiled()
 
         def evaluate(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:
-            present = None if carry else self._begin()
-            inputs = xs if isinstance(xs, tuple) else (xs,)
-            outs = self.unroll(*inputs, y_target=y_target, carry=carry)
+            present = None if carry else self._states.begin()
+            outs = self.unroll(*self._arguments(xs), y_target=y_target, carry=carry)
             value = loss_fn(outs, *targets)
             if present is not None:
-                write_leaves(self._transient(), present)
+                self._states.put_back(present)
             return value
 
         def run(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:
@@ -375,7 +340,7 @@ class Learner(brainstate.nn.Module):
         jitted = brainstate.transform.jit(run)
 
         def value_and_grad(xs: Any, *targets: Any, y_target: Any = None) -> Any:
-            flat = self._flat(xs if isinstance(xs, tuple) else (xs,), self._compiled().step.arguments, True)
+            flat = self._flat(self._arguments(xs), self._compiled().step.arguments, True)
             self.projection.check(y_target, (len(flat[0]),))
             return jitted(xs, targets, y_target)
 
@@ -383,8 +348,14 @@ class Learner(brainstate.nn.Module):
 
     # Input -------------------------------------------------------------------------------------
 
+    def _arguments(self, xs: Any) -> tuple[Any, ...]:
+        """Tell one argument that is a tuple from several arguments."""
+        one = jax.tree.structure((xs,)) == self._compiled().step.arguments_tree
+        return xs if isinstance(xs, tuple) and not one else (xs,)
+
     def _flat(self, args: Any, expected: Sequence[Any], sequence: bool = False) -> tuple[Array, ...]:
         step = self._compiled().step
+        self._states.check_settings()
         flat, tree = jax.tree.flatten(tuple(args))
         lead = 1 if sequence else 0
         shapes = [jnp.shape(v)[lead:] if jnp.ndim(v) >= lead else None for v in flat]
@@ -397,10 +368,20 @@ class Learner(brainstate.nn.Module):
                 f"{[tuple(w) for w in wanted]}, got {[jnp.shape(v) for v in flat]}. "
                 "Compile again for another batch size or width."
             )
-        return tuple(
-            jnp.asarray(v).astype(w.dtype) if jnp.result_type(v) != w.dtype else jnp.asarray(v)
-            for v, w in zip(flat, expected, strict=True)
-        )
+        return tuple(self._cast(jnp.asarray(v), w.dtype) for v, w in zip(flat, expected, strict=True))
+
+    def _cast(self, value: Array, dtype: Any) -> Array:
+        """Bring an input to the number type that was compiled, if nothing can be lost but precision."""
+        ranks = [jnp.bool_, jnp.integer, jnp.inexact]
+        rank = [
+            next((i for i, r in enumerate(ranks) if jnp.issubdtype(d, r)), -1) for d in (value.dtype, dtype)
+        ]
+        if rank[0] > rank[1]:
+            raise ValueError(
+                f"{self.rule.name}: the input must be of the number type of the example, {dtype}, "
+                f"got {value.dtype}. Compile with an example of type {value.dtype}."
+            )
+        return value if value.dtype == dtype else value.astype(dtype)
 
 
 def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, **options: Any) -> Learner:
@@ -450,7 +431,7 @@ def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, *
         raise TypeError(
             "compile: an example input must be given, got none. Pass one step's input after the rule."
         )
-    if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) < 1):
+    if batch_size is not None and not is_count(batch_size):
         raise ValueError(
             f"compile: batch_size must be positive, got batch_size={batch_size!r}. Use 1 or more."
         )

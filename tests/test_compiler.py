@@ -647,3 +647,72 @@ def test_an_input_of_another_shape_is_refused_before_any_computation():
             learner.update(x)
     with pytest.raises(ValueError, match="time"):
         learner.unroll(draw(0, B, N_IN))
+
+
+class SetToParameter(brainstate.nn.Module):
+    """A hidden state that takes a parameter's value, which the next step reads."""
+
+    def __init__(self, spread):
+        super().__init__()
+        self.spread = spread
+        self.p = brainstate.ParamState(jnp.arange(1.0, 5.0))
+        self.w = brainstate.ParamState(0.3 * jnp.ones((3, 4)))
+
+    def init_state(self, batch_size=None, **kwargs):
+        shape = (4,) if batch_size is None else (batch_size, 4)
+        self.h = brainstate.HiddenState(jnp.zeros(shape))
+        self.v = brainstate.HiddenState(jnp.zeros(shape))
+
+    def update(self, x):
+        self.v.value = 0.5 * self.v.value + x @ self.w.value + self.h.value
+        self.h.value = jnp.broadcast_to(self.p.value, self.h.value.shape) if self.spread else self.p.value
+        return self.v.value * self.h.value
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_a_state_that_is_set_to_a_parameter_gives_it_its_gradient(batch_size):
+    xs = jax.random.normal(jax.random.key(0), (7, 3) if batch_size is None else (7, batch_size, 3))
+
+    def gradients(rule):
+        model = SetToParameter(batch_size is not None)
+        learner = snntrace.compile(model, rule, xs[0], batch_size=batch_size)
+        return learner.value_and_grad(lambda outs: (outs**2).sum())(xs)[1]
+
+    ours, exact = gradients(snntrace.D_RTRL), gradients(snntrace.BPTT)
+    for path, value in exact.items():
+        assert jnp.abs(value).max() > 1
+        np.testing.assert_allclose(ours[path], value, rtol=1e-5)
+
+
+def test_a_step_that_changes_a_states_number_type_is_refused():
+    class Half(brainstate.nn.Module):
+        def init_state(self, **kwargs):
+            self.v = brainstate.HiddenState(jnp.zeros(4, jnp.float16))
+
+        def update(self, x):
+            self.v.value = self.v.value + x
+            return self.v.value
+
+    with pytest.raises(snntrace.CompileError, match="number type"):
+        snntrace.compile(Half(), snntrace.D_RTRL, jnp.ones(4))
+
+
+def test_a_setting_that_the_compiled_step_fixed_cannot_change_unseen():
+    class Dropped(brainstate.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = brainstate.nn.Dropout(0.5)
+
+        def init_state(self, **kwargs):
+            self.v = brainstate.HiddenState(jnp.zeros(4))
+
+        def update(self, x):
+            self.v.value = 0.5 * self.v.value + self.dropout(x)
+            return self.v.value
+
+    with brainstate.environ.context(fit=True):
+        learner = snntrace.compile(Dropped(), snntrace.D_RTRL, jnp.ones(4))
+        learner.update(jnp.ones(4))
+    learner.update(jnp.ones(4))
+    with brainstate.environ.context(fit=False), pytest.raises(ValueError, match="'fit'"):
+        learner.update(jnp.ones(4))

@@ -244,7 +244,7 @@ def test_an_unknown_keyword_is_a_type_error(options):
 
 @pytest.mark.parametrize("options", [{"B_list": [np.ones((3, 5))]}, {"signal": "state"}, {"seed": 1}])
 def test_feedback_options_of_a_rule_without_feedback_are_type_errors(options):
-    with pytest.raises(TypeError, match="feedback options"):
+    with pytest.raises(TypeError, match="options must have an effect"):
         snntrace.D_RTRL(model_of(), **options)
 
 

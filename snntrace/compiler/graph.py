@@ -161,16 +161,47 @@ def compile_graph(model: Any, args: Sequence[Any], batched: bool | None = None) 
         )
     relations = find_relations(step)
     members = _join_states(step, relations)
-    groups, routes = [], []
+    groups: list[Group] = []
+    routes: list[Route] = []
+    seen: list[set[int]] = []
     for index, leaves in enumerate(members):
         shape = leaves[0].old.shape
-        found = _routes_into(step, relations, leaves, shape)
+        found, reads_groups = _routes_into(step, relations, leaves, shape)
+        seen.append({i for i, other in enumerate(members) if any(v in reads_groups for v in _ends(other))})
         rows = 1 if batched else _count_row_axes(found, shape)
         reads = _who_reads_whom(step, relations, leaves)
         group = Group(index, leaves, shape, 0 if batched is False else rows, reads)
         groups.append(group)
         routes += [Route(relation, group, positions) for relation, positions in found]
+    _check_loops(groups, seen)
     return Graph(step, relations, tuple(groups), tuple(routes))
+
+
+def _ends(leaves: tuple[StateLeaf, ...]) -> list[Variable]:
+    return [v for leaf in leaves for v in (leaf.old, leaf.new)]
+
+
+def _check_loops(groups: list[Group], seen: list[set[int]]) -> None:
+    """Refuse groups that act on each other without a weight: no trace of either would be complete.
+
+    Raises
+    ------
+    CompileError
+        If there are such groups.
+    """
+    for group in groups:
+        behind: set[int] = set()
+        front = seen[group.index] - {group.index}
+        while front:
+            behind |= front
+            front = set().union(*(seen[i] for i in front)) - behind
+        if group.index in behind:
+            other = next(groups[i] for i in sorted(behind) if i != group.index)
+            raise CompileError(
+                "compile: states that act on each other without a weight must have one shape and keep their "
+                f"positions, got {group.name!r} {group.shape} and {other.name!r} {other.shape}. "
+                "Give both the same shape (and mask what is not used), or join them by a ParamState."
+            )
 
 
 def _held(relations: Relations) -> set[Variable]:
@@ -214,7 +245,7 @@ def _who_reads_whom(
 
 def _routes_into(
     step: StepProgram, relations: Relations, leaves: tuple[StateLeaf, ...], shape: tuple[int, ...]
-) -> list[tuple[Dense | Elementwise, np.ndarray | None]]:
+) -> tuple[list[tuple[Dense | Elementwise, np.ndarray | None]], set[Variable]]:
     own = {leaf.new for leaf in leaves}
     elsewhere = {leaf.new for leaf in step.hidden} - own
     uses = [use for r in relations.elementwise for use in r.uses]
@@ -239,7 +270,7 @@ def _routes_into(
         if isinstance(positions, Mixed):
             raise CompileError(_mixed_weight(step, relation, positions.equation))
         found.append((relation, positions if isinstance(positions, np.ndarray) else None))
-    return found
+    return found, set(reached)
 
 
 def _positions_of(

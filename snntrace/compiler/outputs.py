@@ -32,13 +32,20 @@ def unit_outputs(
 
     Raises
     ------
+    ValueError
+        If `chosen` has not one entry for each group.
     CompileError
         If a group has no output, or several and none was chosen.
     """
+    if chosen is not None and len(chosen) != len(graph.groups):
+        raise ValueError(
+            f"signal='output': output must have one entry for each hidden group, got {len(chosen)} for "
+            f"{len(graph.groups)} groups. Give None for a group with one output."
+        )
     result: list[Variable | None] = []
     for group, needed in zip(graph.groups, wanted, strict=True):
         candidates = output_candidates(graph, group) if needed else []
-        pick = chosen[group.index] if chosen is not None and group.index < len(chosen) else None
+        pick = chosen[group.index] if chosen is not None else None
         if not needed:
             result.append(None)
         elif pick is not None and 0 <= pick < len(candidates):

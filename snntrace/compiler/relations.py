@@ -182,8 +182,8 @@ def find_relations(step: StepProgram) -> Relations:
     """Find every place where parameters, or values made of them alone, act on anything else."""
     chains: dict[Variable, frozenset[Variable]] = {leaf.old: frozenset({leaf.old}) for leaf in step.params}
     still: dict[Variable, frozenset[Variable]] = {v: frozenset() for v in step.program.constants}
-    forced = {leaf.new for leaf in step.hidden}
     dynamic_free: dict[Variable, frozenset[Variable]] = {**still, **chains}
+    copied = {leaf.new for leaf in step.hidden}
     dense: list[Dense] = []
     opaque: list[Opaque] = []
     spread: dict[tuple[Variable, tuple[int, ...]], list[tuple[Equation, int]]] = {}
@@ -191,8 +191,8 @@ def find_relations(step: StepProgram) -> Relations:
 
     for equation in step.program.equations:
         atoms = [v for v in equation.inputs if isinstance(v, Variable)]
-        free = all(v in dynamic_free for v in atoms) and not getattr(equation, "effects", ())
-        if free and not any(out in forced for out in equation.outputs):
+        copies = any(out in copied for out in equation.outputs)
+        if all(v in dynamic_free for v in atoms) and not copies:
             sources = frozenset().union(*(dynamic_free[v] for v in atoms)) if atoms else frozenset()
             dynamic_free.update((out, sources) for out in equation.outputs)
             if sources:

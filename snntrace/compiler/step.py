@@ -83,6 +83,16 @@ def kind_of(state: Any) -> str:
     return "other"
 
 
+def _check_kept(leaf: StateLeaf) -> None:
+    """Refuse a step that changes a state's shape or number type."""
+    if (leaf.new.shape, leaf.new.dtype) != (leaf.old.shape, leaf.old.dtype):
+        raise CompileError(
+            f"compile: a step must keep the shape and number type of every state, got {leaf.label!r} as "
+            f"{leaf.new.dtype}{list(leaf.new.shape)} after {leaf.old.dtype}{list(leaf.old.shape)}. "
+            "Initialise the state with the shape and type that `update` gives it."
+        )
+
+
 def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     """Trace a model's `update` once.
 
@@ -101,7 +111,7 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     Raises
     ------
     CompileError
-        If the step writes a parameter, or if the model has no hidden state.
+        If the step writes a parameter, or changes a state's shape or number type.
     """
     stateful = StatefulFunction(model, return_only_write=False)
     stateful.make_jaxpr(*args)
@@ -116,6 +126,9 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     known = {id(s): p for p, s in model.states().items()}
     old_vars, new_vars = list(program.inputs[n_args:]), list(program.outputs[n_results:])
 
+    kinds = [kind_of(state) for state in states for _ in jax.tree.leaves(state.value)]
+    given = [v for v, kind in zip(old_vars, kinds, strict=True) if kind != "param"]
+    moving = program.depending_on([*program.inputs[:n_args], *given])
     leaves: dict[str, list[StateLeaf]] = {"param": [], "hidden": [], "other": []}
     grouped: dict[str, list[Any]] = {"param": [], "hidden": [], "other": []}
     position = 0
@@ -128,7 +141,10 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
             new = new_vars[position]
             if isinstance(new, Constant):
                 program, new = program.name_constant(new, old_vars[position])
+            if kind == "hidden" and new not in moving:
+                program, new = program.copied(new)
             leaf = StateLeaf(path, len(grouped[kind]), len(leaves[kind]), old_vars[position], new)
+            _check_kept(leaf)
             leaves[kind].append(leaf)
             position += 1
         grouped[kind].append(state)

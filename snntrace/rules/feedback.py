@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from snntrace.compiler.graph import Graph
+from snntrace.jaxprs import Variable
 
 Array = Any
 
@@ -117,7 +118,7 @@ class Feedback:
         return tuple(result)
 
     def _draw(self, who: str, graph: Graph) -> tuple[Array | None, ...]:
-        shapes = [atom.shape for atom in graph.step.results]
+        shapes = float_results(graph)
         if len(shapes) != 1 or not shapes[0]:
             raise ValueError(
                 f"{who}: B_list='normal' needs a model with one result whose last axis is the target's, "
@@ -146,3 +147,26 @@ def _groups_of_readout(graph: Graph, n_target: int) -> set[int]:
         if group.width == n_target and any(leaf.new in inputs for leaf in group.leaves):
             found.add(group.index)
     return found
+
+
+def float_results(graph: Graph) -> list[tuple[int, ...]]:
+    """List the shapes of the step's results that carry gradient."""
+    atoms = graph.step.results
+    return [a.shape for a in atoms if not isinstance(a, Variable) or a.is_float]
+
+
+def check_error_width(who: str, graph: Graph, matrices: Sequence[Array | None]) -> None:
+    """Refuse matrices that cannot project the error at the step's result.
+
+    Raises
+    ------
+    ValueError
+        If the model has several results, or a matrix another number of rows than the result's last axis.
+    """
+    shapes = [atom.shape for atom in graph.step.results]
+    rows = sorted({m.shape[0] for m in matrices if m is not None})
+    if len(shapes) != 1 or not shapes[0] or any(r != shapes[0][-1] for r in rows):
+        raise ValueError(
+            f"{who}: signal='random' needs a model with one result, and as many rows in each matrix as its "
+            f"last axis, got results of shapes {shapes} and {rows} rows. Return the output alone."
+        )

@@ -1,0 +1,45 @@
+"""Checks of a learner's options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from snntrace.rules.rule import Rule
+
+
+def is_count(value: Any) -> bool:
+    """Tell whether a value is a whole number of at least 1."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and int(value) >= 1
+
+
+def check_effect(rule: Rule, given: dict[str, Any], window: int | None, fast_solve: bool) -> None:
+    """Refuse options that would have no effect.
+
+    Raises
+    ------
+    TypeError
+        If there are some.
+    """
+    without = ""
+    names: list[str] = []
+    if not rule.projects:
+        names, without = list(given), "a rule that does not project a signal"
+    elif rule.signal == "random":
+        names, without = [n for n in ("target_timing", "reduction") if n in given], "random feedback"
+    if not names and rule.projects and not isinstance(given.get("B_list"), str):
+        names, without = [n for n in ("scale", "seed") if n in given], "matrices that are given"
+    if not names and given.get("signal") != "output" and "output" in given:
+        names, without = ["output"], "signal='state'"
+    if not names and rule.recursion == "full" and (window is not None or not fast_solve):
+        names, without = (
+            ["window" if window is not None else "fast_solve"],
+            "backpropagation through time",
+        )
+    if names:
+        raise TypeError(
+            f"{rule.name}: options must have an effect, got {', '.join(names)}, which {without} does not "
+            "use. Leave them out, or choose another rule."
+        )
