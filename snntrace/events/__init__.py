@@ -1,0 +1,1 @@
+"""Events: spikes as lists of unit indices, and operations whose cost is that of the spikes."""

@@ -1,0 +1,185 @@
+"""Numba kernels called from jitted code, with nothing of Python in between.
+
+XLA hands a call frame (``xla/ffi/api/c_api.h`` of jaxlib) to a C function. A small numba function reads
+the buffers' addresses and sizes from it and calls the kernel on them. A call costs about a microsecond.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+Array = Any
+
+# Byte offsets in XLA_FFI_CallFrame: extension, arguments {size, pointers}, results {pointers}.
+_EXTENSION, _ARGUMENTS, _RESULTS = 8, 72, 112
+# Byte offsets in XLA_FFI_Buffer.
+_DATA, _DIMS = 24, 40
+# XLA_FFI_Metadata_Extension -> metadata; XLA_FFI_Metadata -> api version (major, minor).
+_METADATA, _MAJOR, _MINOR = 24, 24, 28
+# The oldest protocol with these fields; XLA accepts older minor versions.
+_API = (0, 1)
+
+_lock = threading.Lock()
+_targets: dict[Any, str] = {}
+_handlers: list[Any] = []
+_counter = itertools.count()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _address(_typing: Any, _value: Any) -> Any:
+    """Turn an integer into a pointer."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _load(_typing: Any, _place: Any) -> Any:
+    """Read the 64-bit integer at an address."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[0], ir.IntType(64).as_pointer()))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _store(_typing: Any, _place: Any, _value: Any) -> Any:
+    """Write a 32-bit integer to an address."""
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], ir.IntType(32).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int32), codegen
+
+
+def n_threads() -> int:
+    """Return how many threads a parallel kernel uses.
+
+    Returns
+    -------
+    int
+        ``SNNTRACE_THREADS`` if it is set, else numba's own limit (``NUMBA_NUM_THREADS``, all cores).
+
+    Raises
+    ------
+    ValueError
+        If the variable is no positive number.
+    """
+    text = os.environ.get("SNNTRACE_THREADS", "")
+    if not text:
+        return int(numba.config.NUMBA_NUM_THREADS)
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(
+            f"events: SNNTRACE_THREADS must be a positive number of threads, got SNNTRACE_THREADS={text!r}. "
+            "Write e.g. SNNTRACE_THREADS=2, or unset it."
+        )
+    return min(int(text), int(numba.config.NUMBA_NUM_THREADS))
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    """Name a number type as numpy does."""
+    return "bool_" if dtype == np.bool_ else dtype.name
+
+
+def _buffer(side: str, place: int, rank: int, dtype: np.dtype[Any]) -> str:
+    """Write the code that makes an array of a buffer."""
+    frame = f"buffer = _load({side} + {8 * place})"
+    if rank == 0:
+        shape = "(1,)"
+    else:
+        shape = "".join(f"_load(dims + {8 * axis}), " for axis in range(rank))
+        frame += f"; dims = _load(buffer + {_DIMS})"
+        shape = f"({shape})"
+    return f"{frame}; {side}{place} = carray(_address(_load(buffer + {_DATA})), {shape}, np.{_name(dtype)})"
+
+
+def _handler(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """Compile a C function that calls a kernel on a call frame's buffers."""
+    body = [_buffer("a", i, len(v.shape), np.dtype(v.dtype)) for i, v in enumerate(inputs)]
+    body += [_buffer("r", i, len(v.shape), np.dtype(v.dtype)) for i, v in enumerate(outputs)]
+    names = [f"a{i}" for i in range(len(inputs))] + [f"r{i}" for i in range(len(outputs))]
+    lines = [
+        "def handler(frame):",
+        f"    extension = _load(frame + {_EXTENSION})",
+        "    if extension != 0:",
+        f"        metadata = _load(extension + {_METADATA})",
+        f"        _store(metadata + {_MAJOR}, {_API[0]}); _store(metadata + {_MINOR}, {_API[1]})",
+        "        return 0",
+        f"    a = _load(frame + {_ARGUMENTS}); r = _load(frame + {_RESULTS})",
+        *(f"    {line}" for line in body),
+        f"    kernel({', '.join(names)})",
+        "    return 0",
+    ]
+    scope = {
+        "np": np, "carray": numba.carray, "kernel": kernel,
+        "_load": _load, "_store": _store, "_address": _address,
+    }  # fmt: skip
+    exec("\n".join(lines), scope)
+    return numba.cfunc(types.int64(types.int64), nopython=True)(scope["handler"])
+
+
+def _target(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> str:
+    """Register a kernel for these number types and ranks, once."""
+    key = (kernel, *((len(v.shape), np.dtype(v.dtype)) for v in (*inputs, *outputs)), len(inputs))
+    with _lock:
+        if key not in _targets:
+            # Threads must exist before a kernel runs on one that Python does not know.
+            numba.np.ufunc.parallel._launch_threads()
+            handler = _handler(kernel, inputs, outputs)
+            name = f"snntrace_{next(_counter)}"
+            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.address), platform="cpu")
+            _handlers.append(handler)
+            _targets[key] = name
+        return _targets[key]
+
+
+def native_call(
+    kernel: Callable[..., None],
+    outs: Sequence[jax.ShapeDtypeStruct],
+    *args: Array,
+    aliases: dict[int, int] | None = None,
+) -> tuple[Array, ...]:
+    """Call a numba kernel from JAX, on CPU.
+
+    Parameters
+    ----------
+    kernel : numba function
+        ``kernel(*args, *outs)`` writes its results into the last arrays; numbers arrive as arrays of
+        shape (1,). It must not raise.
+    outs : sequence of jax.ShapeDtypeStruct
+        Shapes and number types of the results.
+    *args : array
+        The operands, C-contiguous inside the kernel.
+    aliases : dict of int to int, optional
+        Operands (by position) whose memory a result (by position) takes over.
+
+    Returns
+    -------
+    tuple of array
+        The results; `jax.vmap` runs the call once for each position.
+    """
+    name = _target(kernel, args, outs)
+    call = jax.ffi.ffi_call(
+        name,
+        list(outs),
+        vmap_method="sequential",
+        input_output_aliases=aliases,
+        input_layouts=[tuple(range(np.ndim(a))) for a in args],
+        output_layouts=[tuple(range(len(o.shape))) for o in outs],
+    )
+    return tuple(call(*args))
