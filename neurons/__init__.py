@@ -1,5 +1,6 @@
 """Spiking neurons and the layers that put weights in front of them."""
 
+from snntrace.neurons.adlif import AdLIF as AdLIF
 from snntrace.neurons.alif import ALIF as ALIF
 from snntrace.neurons.base import Neuron as Neuron
 from snntrace.neurons.current_lif import CurrentLIF as CurrentLIF

@@ -29,6 +29,7 @@ class Neuron(brainstate.nn.Module):
     """
 
     LEARNABLE: ClassVar[tuple[str, ...]]
+    RATIOS: ClassVar[tuple[str, ...]] = ()
     n: int
     dt: float | None
     drive: str
@@ -129,7 +130,8 @@ class Neuron(brainstate.nn.Module):
         Returns
         -------
         quantity of shape () or (n,)
-            In ms for a time constant (also where a state learns its logarithm), in mV for a voltage.
+            In ms for a time constant (also where a state learns its logarithm), in mV for a voltage, without
+            a unit for one of the class's ``RATIOS``.
 
         Raises
         ------
@@ -150,6 +152,8 @@ class Neuron(brainstate.nn.Module):
             )
         parameter: Parameter = getattr(self, name)
         value = value_of(parameter)
+        if name in self.RATIOS:
+            return u.Quantity(value)
         if not name.startswith("tau_"):
             return value * u.mV
         return (jnp.exp(value) if isinstance(parameter, brainstate.ParamState) else value) * u.ms

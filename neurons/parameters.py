@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snntrace.neurons.quantities import Plain, time_in_ms, voltage_in_mv
+from snntrace.neurons.quantities import Plain, plain_number, time_in_ms, voltage_in_mv
 
 Parameter: TypeAlias = float | tuple[float, ...] | brainstate.ParamState
 
@@ -166,17 +166,42 @@ def voltage(who: str, name: str, value: Any, n: int, learn: frozenset[str] = fro
     return brainstate.ParamState(_per_unit(plain, n)) if name in learn else plain
 
 
+def ratio(who: str, name: str, value: Any, n: int, learn: frozenset[str]) -> Parameter:
+    """Make a parameter without a unit: a fixed number, or the state that learns it.
+
+    Parameters
+    ----------
+    who : str
+        The class that asks, for the error message.
+    name : str
+        The parameter's name.
+    value : float or array of shape (n,)
+        The number, or where learning starts.
+    n : int
+        The number of units.
+    learn : frozenset of str
+        The parameters to learn.
+
+    Returns
+    -------
+    float, tuple of n floats, or ParamState of shape (n,)
+        The number.
+    """
+    plain = plain_number(who, name, value, n)
+    return brainstate.ParamState(_per_unit(plain, n)) if name in learn else plain
+
+
 def value_of(parameter: Parameter) -> float | jax.Array:
-    """Read a voltage, in mV.
+    """Read a voltage, in mV, or a ratio.
 
     Parameters
     ----------
     parameter : float, tuple of float or ParamState
-        What `voltage` made.
+        What `voltage` or `ratio` made.
 
     Returns
     -------
-    float or array of shape (n,), in mV
+    float or array of shape (n,), in mV or without a unit
         A float stays a float, so that a traced step holds it as a literal.
     """
     if isinstance(parameter, brainstate.ParamState):

@@ -22,6 +22,10 @@ def _plain(who: str, name: str, value: Any, unit: Any, kind: str, n: int | None)
         number = np.asarray(value.to_decimal(unit), dtype=np.float64)
     except u.UnitMismatchError:
         raise TypeError(f"{who}: {name} must be a {kind}, got {name}={value}. Write `{example}`.") from None
+    return _shaped(who, name, value, number, kind, n)
+
+
+def _shaped(who: str, name: str, value: Any, number: Any, kind: str, n: int | None) -> Plain:
     shapes: tuple[tuple[int, ...], ...] = ((),) if n is None else ((), (n,))
     if number.shape not in shapes:
         allowed = " or ".join(str(shape) for shape in shapes)
@@ -97,6 +101,43 @@ def voltage_in_mv(who: str, name: str, value: Any, n: int | None = None) -> Plai
         If the shape is wrong or a voltage is not finite.
     """
     return _plain(who, name, value, u.mV, "voltage", n)
+
+
+def plain_number(who: str, name: str, value: Any, n: int | None = None) -> Plain:
+    """Check a number without a unit.
+
+    Parameters
+    ----------
+    who : str
+        The class that asks, for the error message.
+    name : str
+        The argument's name, for the error message.
+    value : float or array of shape (n,)
+        The number.
+    n : int, optional
+        The number of units; None allows one value only.
+
+    Returns
+    -------
+    float or tuple of n floats
+        The number.
+
+    Raises
+    ------
+    TypeError
+        If `value` has a unit or is not a number.
+    ValueError
+        If the shape is wrong or a number is not finite.
+    """
+    try:
+        number = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or isinstance(value, u.Quantity):
+        raise TypeError(
+            f"{who}: {name} must be a number without a unit, got {name}={value!r}. Write `{name}=1.0`."
+        )
+    return _shaped(who, name, value, number, "number", n)
 
 
 def step_in_ms(who: str, dt: float | None) -> float:

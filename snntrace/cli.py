@@ -44,6 +44,7 @@ class NeuronName(StrEnum):
 
     lif = "lif"
     alif = "alif"
+    adlif = "adlif"
     cuba = "cuba"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import oracles
 
 import snntrace
-from snntrace.neurons import ALIF, LIF, CurrentLIF, FeedForward, Recurrent
+from snntrace.neurons import ALIF, LIF, AdLIF, CurrentLIF, FeedForward, Recurrent
 from snntrace.nn import Linear
 
 
@@ -89,6 +89,10 @@ def neuron_of(kind, n, learn):
         return LIF(n, tau_mem=10 * u.ms, learn=learn)
     if kind == "alif":
         return ALIF(n, tau_mem=10 * u.ms, tau_adapt=30 * u.ms, beta=0.3 * u.mV, learn=learn)
+    if kind.startswith("adlif"):
+        scheme = "symplectic" if kind.endswith("symplectic") else "euler"
+        options = {"a": 3.0, "b": 0.4 * u.mV, "scheme": scheme}
+        return AdLIF(n, tau_mem=10 * u.ms, tau_w=30 * u.ms, learn=learn, **options)
     return CurrentLIF(n, tau_mem=10 * u.ms, tau_syn=3 * u.ms, learn=learn)
 
 
@@ -96,12 +100,14 @@ def cell_of(kind):
     return {
         "lif": oracles.LIFCell(),
         "alif": oracles.ALIFCell(np.exp(-1 / 30), 0.3),
+        "adlif": oracles.AdLIFCell(np.exp(-1 / 30), 3.0, 0.4),
+        "adlif symplectic": oracles.AdLIFCell(np.exp(-1 / 30), 3.0, 0.4, symplectic=True),
         "current": oracles.CurrentLIFCell(np.exp(-1 / 3)),
         "three": oracles.ThreeStateCell(),
     }[kind]
 
 
-GAIN = {"lif": 1.0, "alif": 1.1, "current": 0.45, "three": 0.4}
+GAIN = {"lif": 1.0, "alif": 1.1, "adlif": 1.2, "adlif symplectic": 1.2, "current": 0.45, "three": 0.4}
 
 
 class Case:

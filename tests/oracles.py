@@ -149,6 +149,41 @@ class ALIFCell(Cell):
         )
 
 
+class AdLIFCell(Cell):
+    """w' = rho w + (1 - rho) a v + b z, v' = alpha (v - v_th z) + I - (1 - alpha) w; states (v, w).
+
+    With `symplectic`, w' stands in the place of w in v'. z is detached in the reset, and not in w'.
+    """
+
+    n_states = 2
+
+    def __init__(self, rho, a, b, symplectic=False):
+        self.rho, self.a, self.b, self.symplectic = rho, a, b, symplectic
+
+    def above(self, h, p):
+        return h[0] - p["v_th"]
+
+    def slope(self, p):
+        return (1.0, 0.0)
+
+    def transition(self, h, current, p):
+        (v, w), (alpha, dalpha) = h, leak_of(p)
+        z, psi, by_threshold = self.spike(h, p)
+        after, one, nil = v - p["v_th"] * z, np.ones_like(v), np.zeros_like(v)
+        new_w = self.rho * w + (1 - self.rho) * self.a * v + self.b * z
+        w_by = [(1 - self.rho) * self.a + self.b * psi[0], self.rho * one, self.b * by_threshold]
+        acting, by = (new_w, w_by) if self.symplectic else (w, [nil, one, nil])
+        return Local(
+            np.stack([alpha * after + current - (1 - alpha) * acting, new_w]),
+            np.stack([np.stack([alpha - (1 - alpha) * by[0], -(1 - alpha) * by[1]]), np.stack(w_by[:2])]),
+            np.stack([one, nil]),
+            {
+                "log_tau": np.stack([dalpha * (after + acting), nil]),
+                "v_th": np.stack([-alpha * z - (1 - alpha) * by[2], w_by[2]]),
+            },
+        )
+
+
 class CurrentLIFCell(Cell):
     """i' = a_syn i + I, v' = alpha (v - v_th z) + i'; states (v, i)."""
 

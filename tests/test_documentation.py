@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import snntrace
-from snntrace.neurons import ALIF, LI, LIF, CurrentLIF, FeedForward, Recurrent
+from snntrace.neurons import ALIF, LI, LIF, AdLIF, CurrentLIF, FeedForward, Recurrent
 from snntrace.rules.feedback import Feedback
 from snntrace.rules.rule import LEGAL, RECURSIONS, SIGNALS
 
@@ -93,6 +93,7 @@ def test_the_table_of_feedback_options_has_each_with_its_default(page):
         (Recurrent(4, LIF(5, detach_reset=False)), snntrace.D_RTRL, False),
         (Recurrent(4, LIF(5, t_ref=2 * u.ms)), snntrace.D_RTRL, False),
         (Recurrent(4, ALIF(5)), snntrace.D_RTRL, False),
+        (Recurrent(4, AdLIF(5)), snntrace.D_RTRL, False),
         (Recurrent(4, LIF(5)), snntrace.OSTLRecurrent, False),
     ],
 )  # fmt: skip

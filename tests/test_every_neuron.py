@@ -13,10 +13,11 @@ import pytest
 from snntrace.neurons import NEURONS, Recurrent
 
 RESETS = ["soft", "hard", "none"]
-SECOND = {"alif": "tau_adapt", "cuba": "tau_syn"}
+SECOND = {"alif": "tau_adapt", "adlif": "tau_w", "cuba": "tau_syn"}
 # Inputs that make each kind spike in some steps and stay silent in others.
-SCALE = {("lif", "delta"): 0.4, ("alif", "delta"): 0.5, ("cuba", "delta"): 0.15}
-SCALE |= {("lif", "current"): 6.0, ("alif", "current"): 6.0, ("cuba", "current"): 2.0}
+SCALE = {("lif", "delta"): 0.4, ("alif", "delta"): 0.5, ("adlif", "delta"): 0.5, ("cuba", "delta"): 0.15}
+SCALE |= {("lif", "current"): 6.0, ("alif", "current"): 6.0, ("adlif", "current"): 7.0}
+SCALE |= {("cuba", "current"): 2.0}
 
 every_neuron = pytest.mark.parametrize("kind", sorted(NEURONS))
 
@@ -67,6 +68,8 @@ def test_units_may_differ_in_every_parameter(kind):
         "v_reset": [-0.5, -0.3, 0.0],
         "tau_second": [3.0, 9.0, 30.0],
         "beta": [0.1, 0.2, 0.4],
+        "a": [-0.5, 0.0, 20.0],
+        "b": [0.0, 0.3, 1.0],
     }
     spikes, voltages = away_from_threshold(kind, xs, per_unit=per_unit, reset="hard", dt=0.5)
     given = {name: np.array(per_unit[name]) * u.mV for name in ("v_th", "v_rest", "v_reset")}
@@ -75,6 +78,8 @@ def test_units_may_differ_in_every_parameter(kind):
         given[SECOND[kind]] = np.array(per_unit["tau_second"]) * u.ms
     if kind == "alif":
         given["beta"] = np.array(per_unit["beta"]) * u.mV
+    if kind == "adlif":
+        given |= {"a": np.array(per_unit["a"]), "b": np.array(per_unit["b"]) * u.mV}
     outs, vs = run(NEURONS[kind](3, reset="hard", dt=0.5 * u.ms, **given), xs)
     np.testing.assert_array_equal(outs, spikes)
     np.testing.assert_allclose(vs, voltages, rtol=1e-3, atol=1e-4)

@@ -9,7 +9,16 @@ import neuron_oracles
 import numpy as np
 import pytest
 
-from snntrace.neurons import ALIF, LI, LIF, CurrentLIF, FeedForward, Recurrent, fluctuation_driven
+from snntrace.neurons import (
+    ALIF,
+    LI,
+    LIF,
+    AdLIF,
+    CurrentLIF,
+    FeedForward,
+    Recurrent,
+    fluctuation_driven,
+)
 
 TAU_OF_GOLDEN = -1.0 / math.log(0.9) * u.ms
 
@@ -97,6 +106,76 @@ def test_the_gradient_follows_the_spike_into_the_adaptation():
         return neuron.a.value[0]
 
     np.testing.assert_allclose(jax.grad(adaptation)(jnp.array([1.2])), 0.3 * 0.8, rtol=1e-5)
+
+
+@pytest.mark.parametrize("drive", ["delta", "current"])
+def test_the_symplectic_adlif_equals_the_oracle_and_differs_from_the_other(drive):
+    xs = inputs(seed=6, shape=(60, 2, 3), scale=0.5 if drive == "delta" else 8.0)
+    options = {"a": 30.0, "scheme": "symplectic", "drive": drive}
+    neuron = AdLIF(3, tau_w=30 * u.ms, b=0.5 * u.mV, **options)
+    spikes, voltages = neuron_oracles.layer("adlif", xs, tau_second=30.0, b=0.5, **options)
+    np.testing.assert_array_equal(run(neuron, xs, batch_size=2), spikes)
+    np.testing.assert_allclose(neuron.v.value, voltages[-1], rtol=1e-3, atol=1e-4)
+    other = neuron_oracles.layer("adlif", xs, tau_second=30.0, b=0.5, **(options | {"scheme": "euler"}))
+    assert 0.02 < spikes.mean() < 0.9
+    assert not np.allclose(voltages[-1], other[1][-1], atol=0.01)
+
+
+@pytest.mark.parametrize("scheme", ["euler", "symplectic"])
+def test_the_adlif_is_stable_up_to_the_bound_it_states(scheme):
+    alpha, rho = math.exp(-1 / 20), math.exp(-1 / 100)
+    numerator = (1 - alpha * rho) if scheme == "euler" else (1 + alpha) * (1 + rho)
+    bound = numerator / ((1 - alpha) * (1 - rho))
+
+    def dies_out(neuron):
+        brainstate.nn.init_all_states(neuron)
+        response = []
+        for x in np.eye(1, 400, dtype=np.float32)[0]:
+            neuron(jnp.array([x]))
+            response.append(abs(float(neuron.v.value[0])))
+        return np.max(response[300:]) < 0.9 * np.max(response[100:200])
+
+    below, above = (AdLIF(1, a=f * bound, scheme=scheme, v_th=1e9 * u.mV) for f in (0.95, 1.05))
+    assert dies_out(below)
+    assert not dies_out(above)
+    assert below.fluctuation() > 0
+    with pytest.raises(ValueError, match=r"AdLIF: the states must stay bounded, got a="):
+        above.fluctuation()
+
+
+@pytest.mark.parametrize("scheme", ["euler", "symplectic"])
+def test_the_gradient_of_an_adlif_is_the_tangent_of_its_equation(scheme):
+    xs = inputs(seed=3, shape=(30,), scale=0.5)
+    neuron = AdLIF(1, a=5.0, b=0.5 * u.mV, tau_w=30 * u.ms, scheme=scheme, learn=AdLIF.LEARNABLE)
+
+    def last_voltage():
+        brainstate.nn.init_all_states(neuron)
+        for x in xs:
+            neuron(jnp.array([x], jnp.float32))
+        return neuron.v.value[0]
+
+    found = brainstate.transform.grad(last_voltage, neuron.states(brainstate.ParamState))()
+    expected = neuron_oracles.adlif_gradient_of_voltage(xs, scheme, 20.0, 1.0, 30.0, 5.0, 0.5)
+    assert run(neuron, xs[:, None]).sum() > 2
+    assert set(expected) == {name for (name,) in found}
+    for (name,), value in found.items():
+        np.testing.assert_allclose(value[0], expected[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"a": -1.0}, ValueError, r"AdLIF: a must be above -1, .* got a=-1\.0"),
+        ({"a": 1 * u.mV}, TypeError, r"AdLIF: a must be a number without a unit"),
+        ({"a": "one"}, TypeError, r"AdLIF: a must be a number without a unit"),
+        ({"a": [1.0, 2.0]}, ValueError, r"AdLIF: a must have shape \(\) or \(3,\)"),
+        ({"b": 1.0}, TypeError, r"AdLIF: b must be a voltage with a unit"),
+        ({"scheme": "heun"}, ValueError, r"AdLIF: scheme must be 'euler' or 'symplectic', got scheme='heun'"),
+    ],
+)
+def test_a_bad_argument_of_an_adlif_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        AdLIF(3, **arguments)
 
 
 @pytest.mark.parametrize("reset", ["soft", "hard", "none"])
@@ -242,7 +321,7 @@ def test_a_step_without_states_or_with_a_wrong_input_is_refused():
 
 def test_the_default_weights_keep_every_neuron_alive_and_unsaturated():
     x = jnp.asarray(np.random.default_rng(0).random((100, 8, 700)) < 0.02, jnp.float32)
-    for neuron in (LIF(256), ALIF(256), CurrentLIF(256), CurrentLIF(256, drive="current")):
+    for neuron in (LIF(256), ALIF(256), AdLIF(256), CurrentLIF(256), CurrentLIF(256, drive="current")):
         brainstate.random.seed(0)
         for layer in (Recurrent(700, neuron), FeedForward(700, neuron)):
             brainstate.nn.init_all_states(layer, batch_size=8)
@@ -257,9 +336,11 @@ def test_the_default_weights_keep_every_neuron_alive_and_unsaturated():
         LIF(200, dt=0.2 * u.ms, drive="current"),
         CurrentLIF(200),
         CurrentLIF(200, tau_syn=20 * u.ms),
+        AdLIF(200, a=20.0),
+        AdLIF(200, a=200.0, scheme="symplectic", drive="current"),
         LI(200, tau_mem=5 * u.ms),
     ],
-    ids=["lif", "lif-fine", "cuba", "cuba-equal", "li"],
+    ids=["lif", "lif-fine", "cuba", "cuba-equal", "adlif", "adlif-symplectic", "li"],
 )
 def test_the_fluctuation_is_that_of_white_noise_below_threshold(neuron):
     alone = np.zeros((1000, neuron.n), np.float32)

@@ -1,18 +1,22 @@
 """One number in three orders: streaming, windows, the whole sequence; and the plain numpy trace."""
 
 import brainstate
+import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from nets import Case, bptt, double_precision
+from nets import Case, Net, bptt, double_precision, streamed
 
 import snntrace
+from snntrace.neurons import AdLIF, FeedForward
 
 CASES = {
     "a LIF layer": {"kind": "lif"},
     "an ALIF layer": {"kind": "alif"},
+    "an adLIF layer": {"kind": "adlif"},
+    "a symplectic adLIF layer that learns": {"kind": "adlif symplectic", "learn": True},
     "a current-based LIF layer": {"kind": "current"},
     "a cell of three states": {"kind": "three"},
     "a learnable leak and threshold": {"kind": "lif", "learn": True},
@@ -73,7 +77,26 @@ def in_single_precision(case):
         assert all(value.dtype == np.float32 for value in found.values())
 
 
-@pytest.mark.parametrize("kind", ["lif", "alif", "three"])
+@pytest.mark.parametrize("scheme", ["euler", "symplectic"])
+def test_one_layer_of_adlif_units_gets_the_gradient_of_backpropagation_in_every_parameter(float64, scheme):
+    rng = np.random.default_rng(0)
+    neuron = AdLIF(8, a=3.0, b=0.4 * u.mV, scheme=scheme, learn=AdLIF.LEARNABLE)
+    net = Net([FeedForward(6, neuron, w_init=rng.normal(0, 1, (6, 8)))], 3)
+    net.out.weight.value = {"weight": jnp.asarray(rng.normal(size=(8, 3))), "bias": jnp.zeros(3)}
+    xs, ys = jnp.asarray(rng.random((20, 3, 6)) < 0.5, float), jnp.asarray(rng.normal(size=(20, 3, 3)))
+    learner = snntrace.compile(net, snntrace.D_RTRL, xs[0], batch_size=3)
+    (group,) = learner.report.as_dict()["groups"]
+    assert group["states"] == ["layer0.neuron.v", "layer0.neuron.w"]
+    found, expected = streamed(learner, net, xs, ys)[0], bptt(net, 3, xs, ys)
+    assert {path[-1] for path in found} >= set(AdLIF.LEARNABLE)
+    for path, value in jax.tree.leaves_with_path(expected):
+        assert np.abs(value).max() > 1e-3, path
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12), found, expected
+    )
+
+
+@pytest.mark.parametrize("kind", ["lif", "alif", "adlif", "three"])
 def test_the_coupled_recursion_gives_the_numpy_trace_with_the_units_own_weight(float64, kind):
     case = Case(kind, sizes=(6, 8, 7) if kind == "lif" else (6, 8))
     _, diagonal = alive(case)
@@ -96,7 +119,7 @@ def test_a_collapsed_trace_gives_the_gradient_of_one_trace_a_synapse(float64):
             oracles.assert_close(order(learner)[1], expected, 1e-10)
 
 
-@pytest.mark.parametrize("kind", ["alif", "three"])
+@pytest.mark.parametrize("kind", ["alif", "adlif", "three"])
 def test_a_trace_that_depends_on_the_unit_does_not_collapse(kind):
     learner = Case(kind).compile(snntrace.D_RTRL)
     assert not any(t["collapsed"] for t in learner.report.as_dict()["traces"])

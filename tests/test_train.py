@@ -173,6 +173,7 @@ def gradients(config):
         ("osttp", "alif"),
         ("osttp", "cuba"),
         ("d_rtrl", "alif"),
+        ("d_rtrl", "adlif"),
         ("ostl", "cuba"),
         ("bptt", "lif"),
     ],

@@ -56,7 +56,7 @@ class TrainConfig:
         ``"digits"``, or the path of a file in the layout of SHD.
     rule : {'osttp', 'd_rtrl', 'ostl', 'bptt'}
         The learning rule.
-    neuron : {'lif', 'alif', 'cuba'}
+    neuron : {'lif', 'alif', 'adlif', 'cuba'}
         The hidden units.
     hidden : int
         Units of each hidden layer.
