@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snntrace.datasets.binning import checked_n_steps, in_seconds, n_channels, place_events, scatter, step_of
+from snntrace.datasets.binning import n_channels, scatter
 from snntrace.datasets.protocol import SpikeDataset
+from snntrace.events.steps import checked_n_steps, in_seconds, place_events, step_of
 
 Placed = tuple[NDArray[Any], NDArray[Any]]
 NO_LABEL = -1

@@ -3,6 +3,7 @@
 from snntrace import nn as nn
 from snntrace.errors import CompileError as CompileError
 from snntrace.errors import NotCompiledError as NotCompiledError
+from snntrace.events import Spikes as Spikes
 from snntrace.learner import Learner as Learner
 from snntrace.learner import compile as compile
 from snntrace.rules import BPTT as BPTT
