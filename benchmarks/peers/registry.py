@@ -3,15 +3,15 @@
 from peers.process import Program
 
 BOTH = ("LIF", "ALIF")
-BRAINTRACE = {"variable": "SNNTRACE_PEER_BRAINTRACE", "worker": "braintrace_worker.py"}
-JAXPIKE = {"variable": "SNNTRACE_PEER_JAXPIKE", "worker": "jaxpike_worker.py"}
+BRAINTRACE = ("SNNTRACE_PEER_BRAINTRACE", "braintrace_worker.py")
+JAXPIKE = ("SNNTRACE_PEER_JAXPIKE", "jaxpike_worker.py")
 
 PEERS = {
     program.name: program
     for program in (
         Program(
             "braintrace D_RTRL",
-            **BRAINTRACE,
+            *BRAINTRACE,
             mode="D_RTRL",
             kinds=BOTH,
             same_spikes=BOTH,
@@ -20,7 +20,7 @@ PEERS = {
         ),
         Program(
             "braintrace pp_prop",
-            **BRAINTRACE,
+            *BRAINTRACE,
             mode="pp_prop",
             kinds=BOTH,
             same_spikes=BOTH,
@@ -54,7 +54,7 @@ PEERS = {
         ),
         Program(
             "jaxpike",
-            **JAXPIKE,
+            *JAXPIKE,
             mode="BPTT",
             kinds=BOTH,
             same_spikes=("LIF",),
@@ -62,7 +62,7 @@ PEERS = {
         ),
         Program(
             "jaxpike e-prop",
-            **JAXPIKE,
+            *JAXPIKE,
             mode="e-prop",
             differences="no recurrence, labels constant in time, a leaky read-out",
         ),
