@@ -67,6 +67,25 @@ def _store(_typing: Any, _place: Any, _value: Any) -> Any:
     return types.void(types.int64, types.int32), codegen
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _call(_typing: Any, _function: Any, _part: Any, _parts: Any, _frame: Any) -> Any:
+    """Call the C function ``int64 (part, parts, frame)`` at an address."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(word, [word, word, word])
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), list(args[1:]))
+
+    return types.int64(*[types.int64] * 4), codegen
+
+
+@numba.njit("void(int64, int64, int64)", parallel=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _launch(function: int, parts: int, frame: int) -> None:
+    """Call a C function once for each part, side by side."""
+    for part in numba.prange(parts):
+        _call(function, part, parts, frame)
+
+
 def n_threads() -> int:
     """Return how many threads a parallel kernel uses.
 
@@ -108,42 +127,55 @@ def _buffer(side: str, place: int, rank: int, dtype: np.dtype[Any]) -> str:
     return f"{frame}; {side}{place} = carray(_address(_load(buffer + {_DATA})), {shape}, np.{_name(dtype)})"
 
 
-def _handler(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """Compile a C function that calls a kernel on a call frame's buffers."""
+def _worker(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any], parted: bool) -> Any:
+    """Compile a C function ``(part, parts, frame)`` that calls a kernel on a call frame's buffers."""
     body = [_buffer("a", i, len(v.shape), np.dtype(v.dtype)) for i, v in enumerate(inputs)]
     body += [_buffer("r", i, len(v.shape), np.dtype(v.dtype)) for i, v in enumerate(outputs)]
-    names = [f"a{i}" for i in range(len(inputs))] + [f"r{i}" for i in range(len(outputs))]
+    names = (["part", "parts"] if parted else []) + [f"a{i}" for i in range(len(inputs))]
+    names += [f"r{i}" for i in range(len(outputs))]
     lines = [
-        "def handler(frame):",
-        f"    extension = _load(frame + {_EXTENSION})",
-        "    if extension != 0:",
-        f"        metadata = _load(extension + {_METADATA})",
-        f"        _store(metadata + {_MAJOR}, {_API[0]}); _store(metadata + {_MINOR}, {_API[1]})",
-        "        return 0",
+        "def worker(part, parts, frame):",
         f"    a = _load(frame + {_ARGUMENTS}); r = _load(frame + {_RESULTS})",
         *(f"    {line}" for line in body),
         f"    kernel({', '.join(names)})",
         "    return 0",
     ]
-    scope = {
-        "np": np, "carray": numba.carray, "kernel": kernel,
-        "_load": _load, "_store": _store, "_address": _address,
-    }  # fmt: skip
+    scope = {"np": np, "carray": numba.carray, "kernel": kernel, "_load": _load, "_address": _address}
     exec("\n".join(lines), scope)
-    return numba.cfunc(types.int64(types.int64), nopython=True)(scope["handler"])
+    return numba.cfunc(types.int64(types.int64, types.int64, types.int64))(scope["worker"])
 
 
-def _target(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> str:
+def _handler(worker: int, parts: int) -> Any:
+    """Compile the C function that XLA calls: it answers what XLA asks first, or calls a worker."""
+
+    def handler(frame: int) -> int:
+        extension = _load(frame + _EXTENSION)
+        if extension != 0:
+            metadata = _load(extension + _METADATA)
+            _store(metadata + _MAJOR, _API[0])
+            _store(metadata + _MINOR, _API[1])
+        elif parts == 1:
+            _call(worker, 0, 1, frame)
+        else:
+            _launch(worker, parts, frame)
+        return 0
+
+    return numba.cfunc(types.int64(types.int64))(handler)
+
+
+def _target(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any], parts: int | None) -> str:
     """Register a kernel for these number types and ranks, once."""
-    key = (kernel, *((len(v.shape), np.dtype(v.dtype)) for v in (*inputs, *outputs)), len(inputs))
+    kinds = tuple((len(v.shape), np.dtype(v.dtype)) for v in (*inputs, *outputs))
+    key = (kernel, kinds, len(inputs), parts)
     with _lock:
         if key not in _targets:
             # Threads must exist before a kernel runs on one that Python does not know.
             numba.np.ufunc.parallel._launch_threads()
-            handler = _handler(kernel, inputs, outputs)
+            worker = _worker(kernel, inputs, outputs, parts is not None)
+            handler = _handler(worker.address, parts or 1)
             name = f"snntrace_{next(_counter)}"
             jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.address), platform="cpu")
-            _handlers.append(handler)
+            _handlers.append((worker, handler))
             _targets[key] = name
         return _targets[key]
 
@@ -153,6 +185,7 @@ def native_call(
     outs: Sequence[jax.ShapeDtypeStruct],
     *args: Array,
     aliases: dict[int, int] | None = None,
+    parts: int | None = None,
 ) -> tuple[Array, ...]:
     """Call a numba kernel from JAX, on CPU.
 
@@ -167,13 +200,15 @@ def native_call(
         The operands, C-contiguous inside the kernel.
     aliases : dict of int to int, optional
         Operands (by position) whose memory a result (by position) takes over.
+    parts : int, optional
+        Call ``kernel(part, parts, *args, *outs)`` for each ``part`` in ``range(parts)``, side by side.
 
     Returns
     -------
     tuple of array
         The results; `jax.vmap` runs the call once for each position.
     """
-    name = _target(kernel, args, outs)
+    name = _target(kernel, args, outs, parts)
     call = jax.ffi.ffi_call(
         name,
         list(outs),

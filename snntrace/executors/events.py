@@ -1,0 +1,351 @@
+"""A whole sequence, event-driven: stage after stage forward, and back in the other order.
+
+It computes what `snntrace.executors.sequence` does for one window without a past, and costs what the spikes
+cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from snntrace.compiler.perturb import Arrays, Weights, run
+from snntrace.compiler.relations import Dense
+from snntrace.events.spikes import Spikes
+from snntrace.executors.engine import (
+    Carried,
+    Engine,
+    instantiate,
+    primal_values,
+    projected_signals,
+    refuse_input_gradients,
+)
+from snntrace.fused.backward import Backward, Gradients, Signals
+from snntrace.fused.forward import Forward, Ran
+from snntrace.fused.stages import Incoming, Stage, Stages
+from snntrace.jaxprs import Variable, read
+
+Array = Any
+
+
+class EventPass:
+    """Runs sequences stage by stage, and differentiates them.
+
+    Parameters
+    ----------
+    engine : Engine
+        The graph under a rule.
+    dense : frozenset of int
+        Products with the input (by id) that stay matrix products.
+
+    Raises
+    ------
+    NotFusable
+        If the step has no stages; the message says why.
+    """
+
+    def __init__(self, engine: Engine, dense: frozenset[int] = frozenset()) -> None:
+        self.engine = engine
+        self.stages = Stages(engine)
+        self.dense = dense
+        self._kernels: dict[tuple[bool, ...], list[tuple[Backward, Forward]]] = {}
+        self.kernels((False,) * len(self._input_products))
+
+    @property
+    def _input_products(self) -> list[Incoming]:
+        return [p for s in self.stages.stages for p in s.incoming if p.port is None]
+
+    def kernels(self, graded: tuple[bool, ...]) -> list[tuple[Backward, Forward]]:
+        """Make the kernels of all stages, for inputs with or without values."""
+        if graded not in self._kernels:
+            flags = dict(zip(map(id, self._input_products), graded, strict=True))
+            made = []
+            for stage in self.stages.stages:
+                events = [id(p.relation) not in self.dense for p in stage.incoming]
+                values = [flags[id(p)] if p.port is None else not p.port.binary for p in stage.incoming]
+                backward = Backward(self.stages, stage, events, values)
+                made.append((backward, events, values))
+            self._kernels[graded] = [
+                (b, Forward(b.stage, self.stages.equations(b.stage.group), b.sums, e, v)) for b, e, v in made
+            ]
+        return self._kernels[graded]
+
+    # Operands ----------------------------------------------------------------------------------
+
+    def _inputs(self, weights: Weights, xs: Sequence[Any]) -> tuple[Any, ...]:
+        """Bring the operands of products with the input into the form that kernels take."""
+        found: list[Any] = []
+        for product in self._input_products:
+            relation = product.relation
+            operand = self._operand(weights, xs, relation)
+            if id(relation) in self.dense:
+                x = operand.dense() if isinstance(operand, Spikes) else operand
+                rows, pre, post = relation.sizes
+                value = x.reshape(-1, pre) @ relation.matrix(self._weight(weights, relation))
+                found.append((x.reshape(-1, rows, pre), value.reshape(-1, rows, post)))
+            elif isinstance(operand, Spikes):
+                found.append(operand)
+            else:
+                rows, pre, _ = relation.sizes
+                found.append(Spikes.from_dense(operand.reshape(-1, rows, pre)))
+        return tuple(found)
+
+    def _operand(self, weights: Weights, xs: Sequence[Any], relation: Dense) -> Any:
+        step, functions = self.stages.graph.step, self.engine.functions
+        if relation.operand in step.arguments:
+            return xs[step.arguments.index(relation.operand)]
+        arrays = tuple(x.dense() if isinstance(x, Spikes) else x for x in xs)
+        equations = [e for e in step.program.slice([relation.operand]) if e not in functions.chain_set]
+
+        def one(args: Arrays) -> Array:
+            env = self._environment(weights, args)
+            run(equations, env)
+            return env[relation.operand]
+
+        return jax.vmap(one)(arrays)
+
+    def _values(self, weights: Weights) -> dict[Variable, Array]:
+        """Collect the values of parameters and constants."""
+        env = dict(self.stages.graph.step.program.constants)
+        env.update(zip(self.engine.functions.float_vars, weights.floats, strict=True))
+        env.update(zip(self.engine.functions.other_vars, weights.others, strict=True))
+        return env
+
+    def _environment(self, weights: Weights, args: Sequence[Array]) -> dict[Variable, Array]:
+        return self._values(weights) | dict(zip(self.stages.graph.step.arguments, args, strict=True))
+
+    def _weight(self, weights: Weights, relation: Dense) -> Array:
+        return weights.floats[self.engine.functions.float_slot[relation.weight]]
+
+    def _matrices(self, weights: Weights) -> dict[Dense, Array]:
+        relations = [p.relation for s in self.stages.stages for p in s.incoming] + list(self.stages.readouts)
+        return {r: r.matrix(self._weight(weights, r)) for r in relations}
+
+    # Forward -----------------------------------------------------------------------------------
+
+    def run(self, params: Arrays, xs: Sequence[Any], hidden: Arrays) -> tuple[Arrays, Arrays, Any]:
+        """Run a sequence.
+
+        Returns
+        -------
+        results : tuple of array (T, ...)
+            The step's results.
+        hidden : tuple of array
+            The states behind the last step.
+        tape : object
+            What the way back needs.
+        """
+        weights = self.engine.functions.weights(params)
+        inputs = self._inputs(weights, xs)
+        length = xs[0].shape[0]
+        matrices, values = self._matrices(weights), self._values(weights)
+        kernels = self.kernels(_graded(inputs))
+        ran: dict[int, Ran] = {}
+        last = list(hidden)
+        for backward, forward in kernels:
+            stage = backward.stage
+            operands = [self._incoming(p, inputs, ran, forward=True) for p in stage.incoming]
+            start = self._start(stage, hidden)
+            done = forward(values | backward.constants, matrices, operands, start, length)
+            ran[stage.group.index] = done
+            for leaf, value in zip(stage.group.leaves, done.last, strict=True):
+                last[leaf.slot] = value.reshape(leaf.old.shape)
+        results = self._rest(weights.floats, weights.others, self._above(ran), self._dense(xs))
+        return results, tuple(last), (inputs, ran)
+
+    def _dense(self, xs: Sequence[Any]) -> Arrays:
+        """Bring the inputs that the read-out reads to arrays; the others are left out."""
+        step = self.stages.graph.step
+        used = {v for e in self.stages.rest for v in e.inputs} | set(step.results)
+        flat = []
+        for x, variable in zip(xs, step.arguments, strict=True):
+            if variable not in used:
+                flat.append(jnp.zeros((x.shape[0], 0)))
+            else:
+                flat.append(x.dense().reshape(-1, *variable.shape) if isinstance(x, Spikes) else x)
+        return tuple(flat)
+
+    def _start(self, stage: Stage, hidden: Arrays) -> list[Array]:
+        return [hidden[leaf.slot].reshape(-1, stage.width) for leaf in stage.group.leaves]
+
+    def _incoming(
+        self, product: Incoming, inputs: Sequence[Any], ran: Mapping[int, Ran], forward: bool
+    ) -> Any:
+        if product.own:
+            return None
+        if product.port is not None:
+            ports = self.stages.of_group[product.port.group.index].ports
+            return ran[product.port.group.index].lists[ports.index(product.port)]
+        found = inputs[self._input_products.index(product)]
+        return found if isinstance(found, Spikes) else found[1 if forward else 0]
+
+    @cached_property
+    def _read_by_rest(self) -> tuple[Variable, ...]:
+        """What the read-out takes: outputs of products, and new states."""
+        step = self.stages.graph.step
+        used = {v for e in self.stages.rest for v in e.inputs} | set(step.results)
+        outs = [r.output for _, r in self._readouts]
+        return (*outs, *(leaf.new for leaf in step.hidden if leaf.new in used))
+
+    @cached_property
+    def _readouts(self) -> list[tuple[int, Dense]]:
+        """Products of the read-out, by their group, in the order in which stages give them."""
+        return [
+            (forward.stage.group.index, forward.stage.ports[j].outgoing[r])
+            for _, forward in next(iter(self._kernels.values()))
+            for j, r in forward.outgoing
+        ]
+
+    def _above(self, ran: Mapping[int, Ran]) -> tuple[Array, ...]:
+        """Collect what the read-out takes."""
+        found: dict[Variable, Array] = {}
+        for stage in self.stages.stages:
+            done = ran[stage.group.index]
+            relations = [r for index, r in self._readouts if index == stage.group.index]
+            found |= {
+                r.output: y.reshape(-1, *r.shape) for r, y in zip(relations, done.readouts, strict=True)
+            }
+            for q, path in done.trajectories.items():
+                leaf = stage.group.leaves[q]
+                found[leaf.new] = path.reshape(-1, *leaf.new.shape)
+        return tuple(found[v] for v in self._read_by_rest)
+
+    def _rest(self, floats: Arrays, others: Arrays, above: Arrays, xs: Arrays) -> Arrays:
+        """Compute the step's result behind products and states, for all steps side by side."""
+        step = self.stages.graph.step
+
+        def one(values: Arrays, args: Arrays) -> Arrays:
+            env = self._environment(Weights(floats, others), args)
+            env.update(zip(self._read_by_rest, values, strict=True))
+            run(self.stages.rest, env)
+            return tuple(read(env, a) for a in step.results)
+
+        return tuple(jax.vmap(one)(above, xs))
+
+    # Backward ----------------------------------------------------------------------------------
+
+    def gradients(
+        self,
+        params: Arrays,
+        xs: Sequence[Any],
+        hidden: Arrays,
+        tape: Any,
+        results_ct: Arrays,
+        last_ct: Sequence[Array | None],
+        projected: Sequence[Array | None],
+    ) -> Arrays:
+        """Compute the gradient of a sequence along the parameters."""
+        functions = self.engine.functions
+        weights = functions.weights(params)
+        inputs, ran = tape
+        matrices, values = self._matrices(weights), self._values(weights)
+        dense_xs = self._dense(xs)
+        _, vjp = jax.vjp(
+            lambda floats, above: self._rest(floats, weights.others, above, dense_xs),
+            weights.floats,
+            self._above(ran),
+        )
+        floats_ct, above_ct = vjp(tuple(results_ct))
+        direct, above = list(floats_ct), dict(zip(self._read_by_rest, above_ct, strict=True))
+        down: dict[Dense, Array] = {
+            r: above[r.output].reshape(-1, r.sizes[0], r.sizes[2]) for _, r in self._readouts
+        }
+        for backward, _ in reversed(self.kernels(_graded(inputs))):
+            stage = backward.stage
+            operands = [self._incoming(p, inputs, ran, forward=False) for p in stage.incoming]
+            signals = self._signals(backward, down, above, last_ct, projected, xs[0].shape[0])
+            wanted = [
+                k for k in backward.down if (port := stage.incoming[k].port) is not None and self._needs(port)
+            ]
+            found = backward(
+                values | backward.constants, matrices, operands, self._start(stage, hidden),
+                ran[stage.group.index], signals, wanted,
+            )  # fmt: skip
+            down.update(found.down)
+            self._add(direct, found, stage, operands)
+        return functions.pull_back(params, direct)
+
+    def _needs(self, port: Any) -> bool:
+        """Whether a signal at a port goes anywhere."""
+        cut = self.engine.signals.cut[port.group.index]
+        return not cut or any(v in self.engine.functions.float_slot for v in port.params)
+
+    def _signals(
+        self,
+        backward: Backward,
+        down: Mapping[Dense, Array],
+        above: Mapping[Variable, Array],
+        last_ct: Sequence[Array | None],
+        projected: Sequence[Array | None],
+        length: int,
+    ) -> Signals:
+        stage = backward.stage
+        group, n = stage.group, stage.width
+        products = {r: down[r] for p in stage.ports for r in p.outgoing if r in down}
+        states: dict[int, Array] = {}
+        for q, leaf in enumerate(group.leaves):
+            given = above.get(leaf.new) if not backward.cut else None
+            end = last_ct[leaf.slot]
+            if end is not None:
+                zeros = jnp.zeros((length, *leaf.old.shape), leaf.old.dtype) if given is None else given
+                given = zeros.at[-1].add(end)
+            if given is not None:
+                states[q] = given.reshape(length, -1, n)
+        signal = projected[group.index]
+        return Signals(products, states, None if signal is None else signal.reshape(length, -1, n))
+
+    def _add(self, direct: list[Array], found: Gradients, stage: Stage, operands: Sequence[Any]) -> None:
+        functions = self.engine.functions
+        for relation, gradient in found.matrices.items():
+            slot = functions.float_slot[relation.weight]
+            direct[slot] = direct[slot] + relation.unmatrix(gradient)
+        for k, product in enumerate(stage.incoming):
+            if product.relation in found.posts:
+                relation, x = product.relation, operands[k]
+                post = found.posts[relation]
+                gradient = x.reshape(-1, x.shape[-1]).T @ post.reshape(-1, post.shape[-1])
+                slot = functions.float_slot[relation.weight]
+                direct[slot] = direct[slot] + relation.unmatrix(gradient)
+        for variable, gradient in found.params.items():
+            slot = functions.float_slot[variable]
+            direct[slot] = direct[slot] + gradient
+
+
+def _graded(inputs: Sequence[Any]) -> tuple[bool, ...]:
+    """Tell which inputs have values."""
+    return tuple(isinstance(v, Spikes) and v.values is not None for v in inputs)
+
+
+def event_unroll(events: EventPass) -> Callable[..., tuple[Arrays, Carried]]:
+    """Make ``unroll(params, xs, carried, projected)`` as `unroll_function` does, event-driven.
+
+    An input may be `Spikes`. Traces are neither taken nor left.
+    """
+    engine = events.engine
+
+    @jax.custom_vjp
+    def unroll(params: Arrays, xs: Any, carried: Carried, projected: Any) -> tuple[Arrays, Carried]:
+        results, hidden, _ = events.run(params, xs, carried.hidden)
+        return results, carried._replace(hidden=hidden)
+
+    def unroll_fwd(params: Any, xs: Any, carried: Any, projected: Any) -> tuple[Any, Any]:
+        refuse_input_gradients(xs)
+        params, xs, carried, projected = primal_values((params, xs, carried, projected))
+        results, hidden, tape = events.run(params, xs, carried.hidden)
+        return (results, carried._replace(hidden=hidden)), (params, xs, carried, projected, tape)
+
+    def unroll_bwd(residuals: Any, cotangents: Any) -> tuple[Any, None, None, None]:
+        params, xs, carried, projected, tape = residuals
+        given, after = cotangents
+        silent = jax.custom_derivatives.SymbolicZero
+        last = [None if isinstance(c, silent) else c for c in after.hidden]
+        results_ct = instantiate(given)
+        signals = projected_signals(engine, results_ct, projected)
+        return events.gradients(params, xs, carried.hidden, tape, results_ct, last, signals), None, None, None
+
+    unroll.defvjp(unroll_fwd, unroll_bwd, symbolic_zeros=True)
+    return unroll

@@ -1,0 +1,486 @@
+"""The way back of a stage over a window: signals inside each unit, gradients at the events.
+
+For every sample, from the last step to the first,
+
+    lam^t = L^t + mu^t,   mu^(t-1) = D^T lam^t,   grad W[j] += x_j^t (Df^t . lam^t)   where x_j^t is not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snntrace.compiler.relations import Dense
+from snntrace.compiler.sites import Site
+from snntrace.events.native import n_threads, native_call
+from snntrace.events.spikes import Spikes
+from snntrace.fused.forward import Ran, RowNames, event_names, flat
+from snntrace.fused.kernels import Source, compiled, open_kernel
+from snntrace.fused.pullbacks import check_emits, port_pullback, transition_pullback
+from snntrace.fused.stages import Port, Stage, Stages
+from snntrace.fused.units import NotFusable
+from snntrace.jaxprs import Variable
+
+Array = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What reaches a stage from above within each step.
+
+    `products` holds for each outgoing product the cotangent of its output, (T, B, K); `states` the cotangents
+    of new states, (T, B, N), where there are any; `projected` a signal at every state, or at `output`.
+    """
+
+    products: Mapping[Dense, Array]
+    states: Mapping[int, Array]
+    projected: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """What a stage gives: gradients of matrices and unit-wise parameters, and signals for stages below.
+
+    `posts` are the signals at the outputs of products that did not come as events; `down` those of every
+    product from a lower stage, of the step alone.
+    """
+
+    matrices: dict[Dense, Array]
+    params: dict[Variable, Array]
+    posts: dict[Dense, Array]
+    down: dict[Dense, Array]
+
+
+class Backward:
+    """Goes back over a window.
+
+    Parameters
+    ----------
+    stages : Stages
+        All stages.
+    stage : Stage
+        This one.
+    events, graded : sequence of bool
+        As in `Forward`.
+    """
+
+    def __init__(self, stages: Stages, stage: Stage, events: Sequence[bool], graded: Sequence[bool]) -> None:
+        self.stages = stages
+        self.stage = stage
+        self.events = tuple(events)
+        self.graded = tuple(graded)
+        engine, group = stages.engine, stage.group
+        self.dtype = np.dtype(group.leaves[0].old.dtype)
+        self.recursion = engine.rule.recursion
+        self.leak = engine.rule.leak or 0.0
+        self.cut = engine.signals.cut[group.index]
+        self.output = self._output_port(engine.signals.spatial.outputs[group.index])
+        self.transition = transition_pullback(stages, group)
+        self.port_pullbacks = {port: port_pullback(stages, port) for port in stage.ports}
+        self.sites = stages.functions.sites_of(group)
+        self.site_of = {p.relation: stages.functions.sites[id(p.relation)] for p in stage.incoming}
+        self._check_coupling()
+        self._find_needs()
+
+    def _output_port(self, output: Variable | None) -> Port | None:
+        """Find the port whose value a projected signal enters."""
+        if output is None:
+            return None
+        return self.stages.add_port(self.stage, output)
+
+    def _check_coupling(self) -> None:
+        coupling = self.stages.engine.recursion.couplings.get(self.stage.group.index)
+        if self.recursion == "coupled" and coupling is not None:
+            own = {id(p.relation) for p in self.stage.own}
+            if coupling.double or {id(s.relation) for s in coupling.single} - own:
+                raise NotFusable("a coupling through several products")
+
+    def _find_needs(self) -> None:
+        """Tell which trajectories and sums the way back reads, and check that it has code."""
+        stage, shape = self.stage, self.stage.group.shape
+        n_states = stage.group.n_states
+        mus = [("mu", q) for q in range(n_states)] if self.recursion in ("diagonal", "coupled") else []
+        self.wanted: list[Any] = [*mus, *(("post", s) for s in self.sites)]
+        check_emits(self.transition, shape, self.wanted)
+        read = self.transition.reads(self.wanted)
+        leaves = stage.group.leaves
+        kept = {q for q, leaf in enumerate(leaves) if leaf.old in read}
+        self.port_wanted: dict[Port, list[Any]] = {}
+        for port, pullback in self.port_pullbacks.items():
+            keys = [k for k in pullback.outputs if k[0] == "param" or not self.cut or port is self.output]
+            self.port_wanted[port] = keys
+            check_emits(pullback, shape, list(pullback.outputs))
+            needed = pullback.reads(list(pullback.outputs))
+            kept |= {q for q, v in enumerate(port.states) if v in needed}
+        stage.kept |= kept
+        self.sums = [k for k, p in enumerate(stage.incoming) if p.relation.output in read]
+        constants = dict(self.transition.constants)
+        for pullback in self.port_pullbacks.values():
+            constants.update(pullback.constants)
+        self.constants = constants
+        named: dict[Variable, None] = dict.fromkeys(v for v in read if self._is_param(v))
+        for pullback in self.port_pullbacks.values():
+            named.update(
+                dict.fromkeys(v for v in pullback.reads(list(pullback.outputs)) if self._is_param(v))
+            )
+        self.params = tuple(v for v in named if isinstance(v, Variable))
+        floats = self.stages.functions.float_slot
+        self.trained = tuple(
+            dict.fromkeys(v for p in self.port_pullbacks.values() for k, v in p.outputs if k == "param")
+        )
+        self.trained = tuple(v for v in self.trained if v in floats)
+        self.elementwise = tuple(
+            r
+            for r in self.stages.graph.temporal
+            if not isinstance(r, Dense) and self.stages.functions.sites[id(r)] in self.sites
+        )
+
+    def _is_param(self, variable: Any) -> bool:
+        group = self.stage.group
+        others = {leaf.old for leaf in group.leaves} | {leaf.new for leaf in group.leaves}
+        others |= {p.relation.output for p in self.stage.incoming}
+        return isinstance(variable, Variable) and variable not in others
+
+    @property
+    def down(self) -> list[int]:
+        """Products whose operand is a lower stage's: it gets a signal through them."""
+        return [k for k, p in enumerate(self.stage.incoming) if p.port is not None and not p.own]
+
+    # Source ------------------------------------------------------------------------------------
+
+    def _arguments(self, given: Given) -> tuple[list[str], list[str], list[str]]:
+        stage, ins = self.stage, []
+        for k, product in enumerate(stage.incoming):
+            if self.events[k] and not product.own:
+                ins += [f"rows{k}", f"units{k}", *([f"sizes{k}"] if self.graded[k] else [])]
+        for j, port in enumerate(stage.ports):
+            ins += [f"rows_{j}", f"units_{j}", *([] if port.binary else [f"sizes_{j}"])]
+        ins += [f"h{q}" for q in range(stage.group.n_states)] + [f"path{q}" for q in sorted(stage.kept)]
+        ins += [f"sum{k}" for k in self.sums] + [f"p{m}" for m in range(len(self.params))]
+        if self.recursion == "coupled":
+            ins += [f"diagonal{k}" for k, p in enumerate(stage.incoming) if p.own]
+        for j, r in given.products:
+            ins += [f"signal{j}_{r}", f"back{j}_{r}"]
+        ins += [f"given{q}" for q in given.states] + (["projected"] if given.projected else [])
+        partial = [f"grad{k}" for k, _ in enumerate(stage.incoming) if self.events[k]]
+        partial += [f"grad{j}_{r}" for j, r in given.readouts]
+        partial += [f"trained{m}" for m in range(len(self.trained))]
+        partial += [f"site{m}" for m in range(len(self.elementwise))]
+        outs = [f"post{k}" for k, _ in enumerate(stage.incoming) if not self.events[k]]
+        outs += [f"down{k}" for k in given.down]
+        return ins, partial, outs
+
+    def source(self, given: Given) -> str:
+        """Write the kernel for what is given."""
+        stage, n = self.stage, self.stage.width
+        ins, partial, outs = self._arguments(given)
+        source, rows = Source(), RowNames(n)
+        states = range(stage.group.n_states)
+        with open_kernel(source, ins + [f"all_{name}" for name in partial] + outs):
+            source(*(f"{name} = all_{name}[part]" for name in partial))
+            loads = [rows.parameter(f"p{m}", v) for m, v in enumerate(self.params)]
+            codes = {v: e for v, (_, e) in zip(self.params, loads, strict=True)}
+            place = {
+                "mu": [rows.new() for _ in states],
+                "old": [rows.new() for _ in states],
+                "new": [rows.new() for _ in states],
+                "sum": [rows.new() for _ in self.sums],
+                "bar": [rows.new() for _ in stage.ports],
+                "given": [rows.new() for _ in given.states],
+                "projected": [rows.new()] if given.projected else [],
+                "post": [rows.new() for _ in self.sites],
+                "down": [rows.new() for _ in given.down],
+                "diagonal": [rows.new() for _ in stage.own] if self.recursion == "coupled" else [],
+                "total": [rows.new() for _ in (*self.trained, *self.elementwise)],
+            }
+            source("w = np.zeros(SCRATCH, F)", *(f"clear_all({name})" for name in partial))
+            source(*(line for lines, _ in loads for line in lines))
+            own = [k for k, p in enumerate(stage.incoming) if p.own]
+            source(
+                *(
+                    f"copy_row(w, {d * n}, diagonal{k}, {n})"
+                    for k, d in zip(own, place["diagonal"], strict=False)
+                )
+            )
+            with source.block("for b in range(begin, end):"):
+                source(*(f"clear(w, {s * n}, {n})" for s in (*place["mu"], *place["total"])))
+                with source.block("for t in range(steps - 1, -1, -1):"):
+                    self._load(source, rows, place, given)
+                    with source.block(f"for i in range({n}):"):
+                        self._units(source, rows, codes, place, given)
+                    self._scatter(source, rows, place, given)
+                for m, row in enumerate(place["total"]):
+                    m_name = f"trained{m}" if m < len(self.trained) else f"site{m - len(self.trained)}"
+                    with source.block(f"for i in range({n}):"):
+                        source(f"{m_name}[i] += {rows.at(row)}")
+        return source.text.replace("SCRATCH", str(rows.count * n))
+
+    def _load(self, source: Source, rows: RowNames, place: dict[str, list[int]], given: Given) -> None:
+        """Bring a step's numbers into scratch rows, and what comes back through outgoing products."""
+        n = self.stage.width
+        for q in sorted(self.stage.kept):
+            old, new = place["old"][q], place["new"][q]
+            with source.block(f"for i in range({n}):"):
+                source(f"{rows.at(new)} = path{q}[t, b, i]")
+            with source.block("if t > 0:"), source.block(f"for i in range({n}):"):
+                source(f"{rows.at(old)} = path{q}[t - 1, b, i]")
+            with source.block("else:"), source.block(f"for i in range({n}):"):
+                source(f"{rows.at(old)} = h{q}[b, i]")
+        copies = [(place["sum"][m], f"sum{k}") for m, k in enumerate(self.sums)]
+        copies += [(place["given"][m], f"given{q}") for m, q in enumerate(given.states)]
+        copies += [(place["projected"][0], "projected")] if given.projected else []
+        for row, name in copies:
+            with source.block(f"for i in range({n}):"):
+                source(f"{rows.at(row)} = {name}[t, b, i]")
+        for j, _ in enumerate(self.stage.ports):
+            at = place["bar"][j] * n
+            used = [r for jj, r in given.products if jj == j]
+            if used:
+                source(f"clear(w, {at}, {n})")
+            for r in used:
+                with source.block(f"for k in range(signal{j}_{r}.shape[2]):"):
+                    source(f"error = signal{j}_{r}[t, b, k]")
+                    with source.block("if error != 0:"):
+                        source(f"add_scaled_row(w, {at}, back{j}_{r}, k, error, {n})")
+
+    def _units(
+        self,
+        source: Source,
+        rows: RowNames,
+        codes: Mapping[Variable, str],
+        place: dict[str, list[int]],
+        given: Given,
+    ) -> None:
+        stage, shape = self.stage, self.stage.group.shape
+        leaves = stage.group.leaves
+        signal: list[list[str]] = [[] for _ in leaves]
+        names: dict[Any, str] = dict(codes)
+        for q in stage.kept:
+            names[leaves[q].old], names[leaves[q].new] = rows.at(place["old"][q]), rows.at(place["new"][q])
+        for m, k in enumerate(self.sums):
+            names[stage.incoming[k].relation.output] = rows.at(place["sum"][m])
+        for m, q in enumerate(given.states):
+            signal[q].append(rows.at(place["given"][m]))
+        if given.projected and self.output is None:
+            for q in range(len(leaves)):
+                signal[q].append(rows.at(place["projected"][0]))
+        for j, port in enumerate(stage.ports):
+            self._port_signals(source, rows, names, place, given, j, port, signal)
+        source(*(f"l{q} = {' + '.join(terms) or 'F(0)'}" for q, terms in enumerate(signal)))
+        source(*(f"lam{q} = l{q} + {rows.at(row)}" for q, row in enumerate(place["mu"])))
+        lam = {f"lam{q}": f"lam{q}" for q in range(len(leaves))}
+        code, found = self.transition.emit(shape, names | lam, "c", self.wanted)
+        source(*code.lines)
+        outputs = dict(zip(self.wanted, found, strict=True))
+        posts = {s: outputs["post", s] for s in self.sites}
+        mus = self._mus(source, names, place, rows, outputs, posts)
+        source(*(f"{rows.at(row)} = {posts[s]}" for row, s in zip(place["post"], self.sites, strict=True)))
+        functions = self.stages.functions
+        for m, relation in enumerate(self.elementwise):
+            row = rows.at(place["total"][len(self.trained) + m])
+            source(f"{row} += {posts[functions.sites[id(relation)]]}")
+        if given.down:
+            alone = {f"lam{q}": f"l{q}" for q in range(len(leaves))}
+            wanted: list[Any] = [("post", self.site_of[stage.incoming[k].relation]) for k in given.down]
+            code, found = self.transition.emit(shape, names | alone, "d", wanted)
+            source(*code.lines)
+            source(*(f"{rows.at(r)} = {v}" for r, v in zip(place["down"], found, strict=True)))
+        source(*(f"{rows.at(row)} = {mu}" for row, mu in zip(place["mu"], mus, strict=True)))
+
+    def _port_signals(
+        self,
+        source: Source,
+        rows: RowNames,
+        names: Mapping[Any, str],
+        place: dict[str, list[int]],
+        given: Given,
+        j: int,
+        port: Port,
+        signal: list[list[str]],
+    ) -> None:
+        """Take what comes back to a port to the states and to parameters of the port."""
+        pullback, shape = self.port_pullbacks[port], self.stage.group.shape
+        ways = []
+        if any(jj == j for jj, _ in given.products):
+            keys = [k for k in pullback.outputs if k[0] == "param" or not self.cut]
+            ways.append((rows.at(place["bar"][j]), keys, f"e{j}"))
+        if given.projected and port is self.output:
+            ways.append((rows.at(place["projected"][0]), list(pullback.outputs), f"f{j}"))
+        for bar, keys, prefix in ways:
+            if not keys:
+                continue
+            code, found = pullback.emit(shape, {**names, "zbar": bar}, prefix, keys)
+            source(*code.lines)
+            for (kind, which), value in zip(keys, found, strict=True):
+                if kind == "state":
+                    signal[which].append(value)
+                else:
+                    source(f"{rows.at(place['total'][self.trained.index(which)])} += {value}")
+
+    def _mus(
+        self,
+        source: Source,
+        names: Mapping[Any, str],
+        place: dict[str, list[int]],
+        rows: RowNames,
+        outputs: Mapping[Any, str],
+        posts: Mapping[Site, str],
+    ) -> list[str]:
+        """Write what is left of the signals one step before."""
+        leaves = self.stage.group.leaves
+        if self.recursion == "none":
+            return ["F(0)"] * len(leaves)
+        if self.recursion == "scalar":
+            return [f"F({self.leak!r}) * lam{q}" for q in range(len(leaves))]
+        terms = [[outputs["mu", q]] for q in range(len(leaves))]
+        for m, product in enumerate(self.stage.own if self.recursion == "coupled" else ()):
+            port = product.port
+            if port is None:
+                continue
+            pullback = self.port_pullbacks[port]
+            bar = f"g{m}bar"
+            source(f"{bar} = {posts[self.site_of[product.relation]]} * {rows.at(place['diagonal'][m])}")
+            old = {leaf.new: names[leaf.old] for leaf in leaves if leaf.old in names}
+            keys: list[Any] = [("state", q) for q in range(len(leaves))]
+            code, found = pullback.emit(self.stage.group.shape, {**names, **old, "zbar": bar}, f"g{m}", keys)
+            source(*code.lines)
+            for q, value in enumerate(found):
+                terms[q].append(value)
+        return [" + ".join(t) for t in terms]
+
+    def _scatter(self, source: Source, rows: RowNames, place: dict[str, list[int]], given: Given) -> None:
+        """Add a step's signals to the gradients of the weights whose operands are not zero."""
+        n, sites = self.stage.width, list(self.sites)
+        for k, product in enumerate(self.stage.incoming):
+            at = place["post"][sites.index(self.site_of[product.relation])]
+            if not self.events[k]:
+                with source.block(f"for i in range({n}):"):
+                    source(f"post{k}[t, b, i] = {rows.at(at)}")
+                continue
+            row_from, units, sizes, shift = event_names(self.stage, k, product, self.graded[k])
+            first, stop = f"{row_from}[b, t + {shift}]", f"{row_from}[b, t + {shift + 1}]"
+            with source.block(f"for e in range({first}, {stop}):"):
+                source(
+                    f"add_scaled_to_row(grad{k}, {units}[e], {sizes}[e], w, {at * n}, {n})"
+                    if sizes
+                    else f"add_to_row(grad{k}, {units}[e], w, {at * n}, {n})"
+                )
+        for m, k in enumerate(given.down):
+            with source.block(f"for i in range({n}):"):
+                source(f"down{k}[t, b, i] = {rows.at(place['down'][m])}")
+        for j, r in given.readouts:
+            size = "F(1)" if self.stage.ports[j].binary else f"sizes_{j}[e]"
+            width = self.stage.ports[j].outgoing[r].sizes[2]
+            source(f"row = signal{j}_{r}[t]")
+            with source.block(f"for e in range(rows_{j}[b, t + 1], rows_{j}[b, t + 2]):"):
+                source(f"add_between(grad{j}_{r}, units_{j}[e], row, b, {size}, {width})")
+
+    # Call --------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        params: Mapping[Variable, Array],
+        weights: Mapping[Dense, Array],
+        operands: Sequence[Spikes | Array | None],
+        hidden: Sequence[Array],
+        ran: Ran,
+        signals: Signals,
+        wanted: Sequence[int],
+    ) -> Gradients:
+        """Go back.
+
+        Parameters
+        ----------
+        params, weights, operands, hidden
+            As in the way forward.
+        ran : Ran
+            What it left.
+        signals : Signals
+            What comes from above.
+        wanted : sequence of int
+            Products of which a lower stage needs the signal.
+
+        Returns
+        -------
+        Gradients
+            The stage's gradients.
+        """
+        stage, n = self.stage, self.stage.width
+        given = Given(self, signals, wanted)
+        kernel = compiled(self.source(given), self.dtype.name)
+        ins: list[Array] = []
+        for k, product in enumerate(stage.incoming):
+            operand = operands[k]
+            if self.events[k] and not product.own and isinstance(operand, Spikes):
+                ins += [operand.pointers, operand.indices, *([operand.values] if self.graded[k] else [])]
+        for port, found in zip(stage.ports, ran.lists, strict=True):
+            ins += [found.pointers, found.indices, *([] if port.binary else [found.values])]
+        ins += [
+            *hidden,
+            *(ran.trajectories[q] for q in sorted(stage.kept)),
+            *(ran.sums[k] for k in self.sums),
+        ]
+        ins += [flat(params[v] if v in params else self.constants[v], self.dtype) for v in self.params]
+        if self.recursion == "coupled":
+            ins += [jnp.diagonal(weights[p.relation]) for p in stage.own]
+        for j, r in given.products:
+            relation = stage.ports[j].outgoing[r]
+            ins += [signals.products[relation], weights[relation].T]
+        ins += [signals.states[q] for q in given.states] + ([signals.projected] if given.projected else [])
+        kinds = [p.relation for k, p in enumerate(stage.incoming) if self.events[k]]
+        kinds += [stage.ports[j].outgoing[r] for j, r in given.readouts]
+        steps, batch = ran_extent(ran, hidden, signals)
+        parts = min(n_threads(), batch)
+        outs = [jax.ShapeDtypeStruct((parts, *r.sizes[1:]), self.dtype) for r in kinds]
+        n_totals = len(self.trained) + len(self.elementwise)
+        outs += [jax.ShapeDtypeStruct((parts, n), self.dtype)] * n_totals
+        path = jax.ShapeDtypeStruct((steps, batch, n), self.dtype)
+        dense = [p.relation for k, p in enumerate(stage.incoming) if not self.events[k]]
+        outs += [path] * (len(dense) + len(given.down))
+        extent = np.array([batch, steps], np.int32)
+        result = iter(native_call(kernel, outs, extent, *ins, parts=parts))
+        matrices = {relation: next(result).sum(0) for relation in kinds}
+        totals = {v: next(result).sum(0) for v in self.trained}
+        rows = {r: next(result).sum(0) for r in self.elementwise}
+        posts = {relation: next(result) for relation in dense}
+        down = {stage.incoming[k].relation: next(result) for k in given.down}
+        for relation, row in rows.items():
+            slot = relation.weight
+            spread = jnp.zeros(stage.group.shape, self.dtype).reshape(-1, n).at[0].set(row)
+            value = relation.gather(spread.reshape(stage.group.shape).astype(relation.weight.dtype))
+            totals[slot] = (shaped(totals[slot], slot) if slot in totals else 0) + value
+        return Gradients(matrices, {v: shaped(g, v) for v, g in totals.items()}, posts, down)
+
+
+class Given:
+    """Which signals a kernel is written for."""
+
+    def __init__(self, backward: Backward, signals: Signals, wanted: Sequence[int]) -> None:
+        ports = list(enumerate(backward.stage.ports))
+        flags = {(j, r): relation for j, p in ports for r, relation in enumerate(p.outgoing)}
+        self.products = [key for key, relation in flags.items() if relation in signals.products]
+        self.readouts = [key for key in self.products if flags[key] in backward.stage.readouts]
+        self.states = sorted(signals.states)
+        self.projected = signals.projected is not None
+        self.down = list(wanted)
+
+
+def ran_extent(ran: Ran, hidden: Sequence[Array], signals: Signals) -> tuple[int, int]:
+    """Return steps and samples of a window."""
+    arrays = [*ran.trajectories.values(), *ran.sums.values(), *signals.products.values()]
+    arrays += list(signals.states.values())
+    steps = arrays[0].shape[0] if arrays else ran.lists[0].time - 1
+    return steps, hidden[0].shape[0]
+
+
+def shaped(gradient: Array, variable: Variable) -> Array:
+    """Bring a gradient of every unit, (N,), to a parameter's shape."""
+    if gradient.shape == variable.shape:
+        return gradient
+    total = gradient.sum() if int(np.prod(variable.shape, dtype=int)) == 1 else gradient
+    return total.reshape(variable.shape).astype(variable.dtype)
