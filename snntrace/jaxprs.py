@@ -16,6 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex_core
+from jax.interpreters import ad as jax_ad
+
+# Their types are incomplete.
+Primitive: Any = jex_core.Primitive
+ad: Any = jax_ad
 
 CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 """Primitives that only wrap a jaxpr: inlining them changes nothing."""

@@ -1,12 +1,11 @@
 """Kernels that make event lists: from dense arrays, and from the steps and units of recordings.
 
-A kernel comes in two compiled forms. Starting threads costs some ten microseconds, more than a small array
-takes in all; `numba.prange` is an ordinary loop in the serial form.
+A kernel is a function of one chunk of the work. The threaded form only calls it for each chunk; where there
+is little to do it is called once, because starting threads takes some ten microseconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -19,29 +18,28 @@ SMALL = 1 << 16
 """Elements that one thread reads in the time that starting others takes."""
 
 
-def compiled(function: Callable[..., Any], *, parallel: bool = False, reorder: bool = False) -> Any:
-    """Compile a kernel with numba, keeping the machine code on disk where that is possible.
-
-    Parameters
-    ----------
-    function : callable
-        The kernel.
-    parallel : bool, default False
-        Run `numba.prange` loops on threads.
-    reorder : bool, default False
-        Let the compiler choose the order of a sum, which a sum over a vector's lanes needs.
-
-    Returns
-    -------
-    numba function
-        The compiled kernel.
-    """
-    fastmath = FAST | {"reassoc"} if reorder else FAST
-    options: Any = {"parallel": parallel, "fastmath": fastmath, "nogil": True, "error_model": "numpy"}
+def _njit(function: Any, **options: Any) -> Any:
+    """Compile a function, and keep the machine code on disk where that is possible."""
+    options = {"fastmath": FAST, "nogil": True, "error_model": "numpy"} | options
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to keep the machine code in: compile once a process
         return numba.njit(**options)(function)
+
+
+def compiled(function: Any) -> Any:
+    """Compile a function with numba."""
+    return _njit(function)
+
+
+def threaded(function: Any) -> Any:
+    """Compile a function whose `numba.prange` loops run on threads."""
+    return _njit(function, parallel=True)
+
+
+def reordered(function: Any) -> Any:
+    """Compile a function whose sums may be taken in any order, so that a sum over a vector uses its lanes."""
+    return _njit(function, fastmath=FAST | {"reassoc"})
 
 
 @compiled
@@ -74,28 +72,40 @@ def add_up(pointers: Any) -> None:
             sample[t] = total
 
 
-def _compress(raster: Any, threads: int, pointers: Any, indices: Any, values: Any) -> None:
-    """List a raster of shape (time, batch, unit); events past the capacity are left out."""
+@compiled
+def _count_part(chunk: int, chunks: int, raster: Any, pointers: Any) -> None:
+    n_steps, batch, _ = raster.shape
+    n_rows = n_steps * batch
+    for r in range(chunk * n_rows // chunks, (chunk + 1) * n_rows // chunks):
+        pointers[r // n_steps, r % n_steps + 1] = counted(raster[r % n_steps, r // n_steps])
+
+
+@compiled
+def _fill_part(chunk: int, chunks: int, raster: Any, pointers: Any, indices: Any, values: Any) -> None:
     n_steps, batch, n_units = raster.shape
     n_rows = n_steps * batch
-    for chunk in numba.prange(threads):
-        for r in range(chunk * n_rows // threads, (chunk + 1) * n_rows // threads):
-            pointers[r // n_steps, r % n_steps + 1] = counted(raster[r % n_steps, r // n_steps])
-    add_up(pointers)
-    for chunk in numba.prange(threads):
-        found = np.empty(n_units + 1, np.int32)
-        for r in range(chunk * n_rows // threads, (chunk + 1) * n_rows // threads):
-            row = raster[r % n_steps, r // n_steps]
-            start = pointers[r // n_steps, r % n_steps]
-            n = min(scan(row, found), max(indices.size - start, 0))
-            indices[start : start + n] = found[:n]
-            if values.size:
-                for k in range(n):
-                    values[start + k] = row[found[k]]
+    found = np.empty(n_units + 1, np.int32)
+    for r in range(chunk * n_rows // chunks, (chunk + 1) * n_rows // chunks):
+        row = raster[r % n_steps, r // n_steps]
+        start = pointers[r // n_steps, r % n_steps]
+        n = min(scan(row, found), max(indices.size - start, 0))
+        for k in range(n):
+            indices[start + k] = found[k]
+        if values.size:
+            for k in range(n):
+                values[start + k] = row[found[k]]
 
 
-_compress_serial = compiled(_compress)
-_compress_parallel = compiled(_compress, parallel=True)
+@threaded
+def _count_threaded(chunks: int, raster: Any, pointers: Any) -> None:
+    for chunk in numba.prange(chunks):
+        _count_part(chunk, chunks, raster, pointers)
+
+
+@threaded
+def _fill_threaded(chunks: int, raster: Any, pointers: Any, indices: Any, values: Any) -> None:
+    for chunk in numba.prange(chunks):
+        _fill_part(chunk, chunks, raster, pointers, indices, values)
 
 
 @compiled
@@ -116,9 +126,13 @@ def compress(raster: Any, threads: Any, pointers: Any, indices: Any, values: Any
         Result, if it has elements.
     """
     if threads[0] == 1 or raster.size < SMALL:
-        _compress_serial(raster, 1, pointers, indices, values)
+        _count_part(0, 1, raster, pointers)
+        add_up(pointers)
+        _fill_part(0, 1, raster, pointers, indices, values)
     else:
-        _compress_parallel(raster, threads[0], pointers, indices, values)
+        _count_threaded(threads[0], raster, pointers)
+        add_up(pointers)
+        _fill_threaded(threads[0], raster, pointers, indices, values)
 
 
 @compiled
