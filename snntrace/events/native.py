@@ -6,8 +6,10 @@ the buffers' addresses and sizes from it and calls the kernel on them. A call co
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +31,8 @@ _DATA, _DIMS = 24, 40
 _METADATA, _MAJOR, _MINOR = 24, 24, 28
 # The oldest protocol with these fields; XLA accepts older minor versions.
 _API = (0, 1)
+# Results of this many bytes get large pages.
+_LARGE, _MADV_HUGEPAGE = 1 << 22, 14
 
 _lock = threading.Lock()
 _targets: dict[Any, str] = {}
@@ -145,7 +149,40 @@ def _worker(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any], parted: 
     return numba.cfunc(types.int64(types.int64, types.int64, types.int64))(scope["worker"])
 
 
-def _handler(worker: int, parts: int) -> Any:
+def _madvise() -> int:
+    """Return the address of the C library's madvise, 0 where there is none."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    return int(ctypes.cast(ctypes.CDLL(None).madvise, ctypes.c_void_p).value or 0)
+
+
+def _ask_for_huge_pages(outputs: Sequence[Any]) -> Any:
+    """Compile a function that asks for large pages for large results.
+
+    Results are fresh memory, and the first touch of a page costs more than the arithmetic on it. Results of
+    integers are event lists, of which only the beginnings are touched: small pages suit them.
+    """
+    advise, dtypes = _madvise(), [np.dtype(v.dtype) for v in outputs]
+    large = [
+        (i, dtype.itemsize, len(v.shape))
+        for i, (dtype, v) in enumerate(zip(dtypes, outputs, strict=True))
+        if v.shape and dtype.kind == "f"
+    ]
+    lines = ["def ask(frame):", f"    r = _load(frame + {_RESULTS})"]
+    for place, size, rank in large if advise else ():
+        lines += [f"    buffer = _load(r + {8 * place}); dims = _load(buffer + {_DIMS}); n = {size}"]
+        lines += [f"    n *= _load(dims + {8 * axis})" for axis in range(rank)]
+        lines += [
+            f"    if n >= {_LARGE}:",
+            f"        first = (_load(buffer + {_DATA}) + 4095) // 4096 * 4096",
+            f"        _call({advise}, first, n - 8192, {_MADV_HUGEPAGE})",
+        ]
+    scope = {"_load": _load, "_call": _call}
+    exec("\n".join(lines), scope)
+    return numba.njit(types.void(types.int64))(scope["ask"])
+
+
+def _handler(worker: int, parts: int, prepare: Any) -> Any:
     """Compile the C function that XLA calls: it answers what XLA asks first, or calls a worker."""
 
     def handler(frame: int) -> int:
@@ -154,10 +191,12 @@ def _handler(worker: int, parts: int) -> Any:
             metadata = _load(extension + _METADATA)
             _store(metadata + _MAJOR, _API[0])
             _store(metadata + _MINOR, _API[1])
-        elif parts == 1:
-            _call(worker, 0, 1, frame)
         else:
-            _launch(worker, parts, frame)
+            prepare(frame)
+            if parts == 1:
+                _call(worker, 0, 1, frame)
+            else:
+                _launch(worker, parts, frame)
         return 0
 
     return numba.cfunc(types.int64(types.int64))(handler)
@@ -172,7 +211,7 @@ def _target(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any], parts: i
             # Threads must exist before a kernel runs on one that Python does not know.
             numba.np.ufunc.parallel._launch_threads()
             worker = _worker(kernel, inputs, outputs, parts is not None)
-            handler = _handler(worker.address, parts or 1)
+            handler = _handler(worker.address, parts or 1, _ask_for_huge_pages(outputs))
             name = f"snntrace_{next(_counter)}"
             jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.address), platform="cpu")
             _handlers.append((worker, handler))

@@ -26,7 +26,7 @@ from snntrace.executors.engine import (
 )
 from snntrace.fused.backward import Backward, Gradients, Signals
 from snntrace.fused.forward import Forward, Ran
-from snntrace.fused.stages import Incoming, Stage, Stages
+from snntrace.fused.stages import Incoming, Port, Stage, Stages
 from snntrace.jaxprs import Variable, read
 
 Array = Any
@@ -257,22 +257,63 @@ class EventPass:
         for backward, _ in reversed(self.kernels(_graded(inputs))):
             stage = backward.stage
             operands = [self._incoming(p, inputs, ran, forward=False) for p in stage.incoming]
+            start = self._start(stage, hidden)
             signals = self._signals(backward, down, above, last_ct, projected, xs[0].shape[0])
-            wanted = [
-                k for k in backward.down if (port := stage.incoming[k].port) is not None and self._needs(port)
-            ]
+            wanted = [k for k, product in enumerate(stage.incoming) if self._needs(product)]
             found = backward(
-                values | backward.constants, matrices, operands, self._start(stage, hidden),
+                values | backward.constants, matrices, operands, start,
                 ran[stage.group.index], signals, wanted,
             )  # fmt: skip
             down.update(found.down)
-            self._add(direct, found, stage, operands)
+            own = self._own_ports(weights, stage, found, matrices, start, ran[stage.group.index])
+            self._add(direct, found, stage, operands, own)
         return functions.pull_back(params, direct)
 
-    def _needs(self, port: Any) -> bool:
-        """Whether a signal at a port goes anywhere."""
-        cut = self.engine.signals.cut[port.group.index]
-        return not cut or any(v in self.engine.functions.float_slot for v in port.params)
+    def _needs(self, product: Incoming) -> bool:
+        """Whether a signal at the operand of a product goes anywhere within the step."""
+        port, functions = product.port, self.engine.functions
+        if port is None:
+            return False
+        trained = any(v in functions.float_slot for v in port.params)
+        return trained or not (product.own or self.engine.signals.cut[port.group.index])
+
+    def _own_ports(
+        self,
+        weights: Weights,
+        stage: Stage,
+        found: Gradients,
+        matrices: Mapping[Dense, Array],
+        start: Sequence[Array],
+        ran: Ran,
+    ) -> dict[Variable, Array]:
+        """Differentiate recurrent operands along their own parameters (a threshold, say).
+
+        Within a step a signal reaches them through the recurrent weight: ``W (Df . L)``.
+        """
+        gradients: dict[Variable, Array] = {}
+        values, group = self._values(weights), stage.group
+        for product in stage.own:
+            port = product.port
+            if port is None or product.relation not in found.down:
+                continue
+            zbar = found.down[product.relation] @ matrices[product.relation].T
+            trained = [v for v in port.params if v in self.engine.functions.float_slot]
+            old = [
+                jnp.concatenate([start[q][None], path[:-1]]).reshape(-1, *group.shape)
+                for q, path in sorted(ran.trajectories.items())
+            ]
+            states = [port.states[q] for q in sorted(ran.trajectories)]
+
+            def value(params: Sequence[Array], old: Sequence[Array], port: Port = port) -> Array:
+                env = values | dict(zip(trained, params, strict=True)) | dict(zip(states, old, strict=True))
+                run(port.equations, env)
+                return env[port.variable]
+
+            _, vjp = jax.vjp(lambda p: jax.vmap(lambda o: value(p, o))(old), [values[v] for v in trained])
+            (along,) = vjp(zbar.reshape(-1, *group.shape))
+            for v, gradient in zip(trained, along, strict=True):
+                gradients[v] = gradients[v] + gradient if v in gradients else gradient
+        return gradients
 
     def _signals(
         self,
@@ -298,7 +339,14 @@ class EventPass:
         signal = projected[group.index]
         return Signals(products, states, None if signal is None else signal.reshape(length, -1, n))
 
-    def _add(self, direct: list[Array], found: Gradients, stage: Stage, operands: Sequence[Any]) -> None:
+    def _add(
+        self,
+        direct: list[Array],
+        found: Gradients,
+        stage: Stage,
+        operands: Sequence[Any],
+        own: Mapping[Variable, Array],
+    ) -> None:
         functions = self.engine.functions
         for relation, gradient in found.matrices.items():
             slot = functions.float_slot[relation.weight]
@@ -310,7 +358,7 @@ class EventPass:
                 gradient = x.reshape(-1, x.shape[-1]).T @ post.reshape(-1, post.shape[-1])
                 slot = functions.float_slot[relation.weight]
                 direct[slot] = direct[slot] + relation.unmatrix(gradient)
-        for variable, gradient in found.params.items():
+        for variable, gradient in (*found.params.items(), *own.items()):
             slot = functions.float_slot[variable]
             direct[slot] = direct[slot] + gradient
 

@@ -146,11 +146,6 @@ class Backward:
         others |= {p.relation.output for p in self.stage.incoming}
         return isinstance(variable, Variable) and variable not in others
 
-    @property
-    def down(self) -> list[int]:
-        """Products whose operand is a lower stage's: it gets a signal through them."""
-        return [k for k, p in enumerate(self.stage.incoming) if p.port is not None and not p.own]
-
     # Source ------------------------------------------------------------------------------------
 
     def _arguments(self, given: Given) -> tuple[list[str], list[str], list[str]]:
@@ -243,10 +238,7 @@ class Backward:
             if used:
                 source(f"clear(w, {at}, {n})")
             for r in used:
-                with source.block(f"for k in range(signal{j}_{r}.shape[2]):"):
-                    source(f"error = signal{j}_{r}[t, b, k]")
-                    with source.block("if error != 0:"):
-                        source(f"add_scaled_row(w, {at}, back{j}_{r}, k, error, {n})")
+                source(f"add_product(w, {at}, signal{j}_{r}[t, b], back{j}_{r}, {n})")
 
     def _units(
         self,

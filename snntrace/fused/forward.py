@@ -147,12 +147,11 @@ class Forward:
             source(f"clear(w, {at}, {n})")
             row_from, units, sizes, shift = event_names(self.stage, k, product, self.graded[k])
             first, stop = f"{row_from}[b, t + {shift}]", f"{row_from}[b, t + {shift + 1}]"
-            with source.block(f"for e in range({first}, {stop}):"):
-                source(
-                    f"add_scaled_row(w, {at}, weight{k}, {units}[e], {sizes}[e], {n})"
-                    if sizes
-                    else f"add_row(w, {at}, weight{k}, {units}[e], {n})"
-                )
+            source(
+                f"add_graded_rows(w, {at}, weight{k}, {units}, {sizes}, {first}, {stop}, {n})"
+                if sizes
+                else f"add_rows(w, {at}, weight{k}, {units}, {first}, {stop}, {n})"
+            )
 
     def _transition(
         self,

@@ -20,19 +20,51 @@ FAST = frozenset({"contract", "nsz"})
 
 
 @numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
-def add_row(scratch: Any, at: int, matrix: Any, row: int, n: int) -> None:
-    """Add a matrix row to a scratch row."""
-    y, x = scratch[at : at + n], matrix[row]
-    for i in range(n):
-        y[i] += x[i]
+def add_rows(scratch: Any, at: int, matrix: Any, units: Any, first: int, stop: int, n: int) -> None:
+    """Add the matrix rows of some events to a scratch row, four at a time."""
+    y = scratch[at : at + n]
+    e = first
+    while e + 4 <= stop:
+        a, b, c, d = matrix[units[e]], matrix[units[e + 1]], matrix[units[e + 2]], matrix[units[e + 3]]
+        for i in range(n):
+            y[i] += (a[i] + b[i]) + (c[i] + d[i])
+        e += 4
+    while e < stop:
+        a = matrix[units[e]]
+        for i in range(n):
+            y[i] += a[i]
+        e += 1
 
 
 @numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
-def add_scaled_row(scratch: Any, at: int, matrix: Any, row: int, factor: Any, n: int) -> None:
-    """Add a multiple of a matrix row to a scratch row."""
-    y, x = scratch[at : at + n], matrix[row]
-    for i in range(n):
-        y[i] += factor * x[i]
+def add_graded_rows(
+    scratch: Any, at: int, matrix: Any, units: Any, sizes: Any, first: int, stop: int, n: int
+) -> None:
+    """Add multiples of the matrix rows of some events to a scratch row."""
+    y = scratch[at : at + n]
+    for e in range(first, stop):
+        a, x = matrix[units[e]], sizes[e]
+        for i in range(n):
+            y[i] += x * a[i]
+
+
+@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+def add_product(scratch: Any, at: int, signal: Any, matrix: Any, n: int) -> None:
+    """Add the product of a signal (K,) and a matrix (K, n) to a scratch row, four rows at a time."""
+    y = scratch[at : at + n]
+    k, width = 0, signal.shape[0]
+    while k + 4 <= width:
+        p, q, r, s = signal[k], signal[k + 1], signal[k + 2], signal[k + 3]
+        if p != 0 or q != 0 or r != 0 or s != 0:
+            a, b, c, d = matrix[k], matrix[k + 1], matrix[k + 2], matrix[k + 3]
+            for i in range(n):
+                y[i] += (p * a[i] + q * b[i]) + (r * c[i] + s * d[i])
+        k += 4
+    while k < width:
+        p, a = signal[k], matrix[k]
+        for i in range(n):
+            y[i] += p * a[i]
+        k += 1
 
 
 @numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
@@ -110,7 +142,7 @@ def list_values(scratch: Any, at: int, indices: Any, values: Any, begin: int, en
 HELPERS = {
     f.__name__: f
     for f in (
-        clear, copy_row, clear_all, add_row, add_scaled_row, add_to_row, add_scaled_to_row, add_between, list_units, list_values
+        clear, copy_row, clear_all, add_rows, add_graded_rows, add_product, add_to_row, add_scaled_to_row, add_between, list_units, list_values
     )
 }  # fmt: skip
 
