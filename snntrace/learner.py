@@ -13,11 +13,13 @@ from snntrace.compiler.graph import Graph, compile_graph
 from snntrace.compiler.outputs import unit_outputs
 from snntrace.compiler.report import Report
 from snntrace.errors import NotCompiledError
+from snntrace.events.spikes import Spikes
 from snntrace.executors.bptt import bptt_unroll
 from snntrace.executors.engine import Carried, Engine
 from snntrace.executors.sequence import unroll_function
 from snntrace.executors.states import ModelStates
 from snntrace.executors.streaming import streaming_step
+from snntrace.paths import PATHS, Paths, dense_inputs
 from snntrace.rules.feedback import Feedback, check_error_width
 from snntrace.rules.options import check_effect, is_count
 from snntrace.rules.projection import Projection
@@ -60,6 +62,9 @@ class Learner(brainstate.nn.Module):
     window : int, optional
         Steps of a window in `unroll`; the whole sequence if None. It changes cost and memory, never the
         gradient.
+    path : {'auto', 'dense', 'event'}
+        How whole sequences run: `Spikes` event by event where the model allows it and arrays as dense products,
+        all as dense products, or all event by event. It changes cost, never the gradient.
     signal, reduction, scale, seed, output
         See `Feedback`.
 
@@ -82,6 +87,7 @@ class Learner(brainstate.nn.Module):
         fast_solve: bool = True,
         *,
         window: int | None = None,
+        path: str = "auto",
         signal: str | None = None,
         reduction: str | None = None,
         scale: float | None = None,
@@ -106,6 +112,8 @@ class Learner(brainstate.nn.Module):
                 f"{who}: window must be a positive number of steps or None, got window={window!r}. "
                 "Give e.g. window=20."
             )
+        if path not in PATHS:
+            raise ValueError(f"{who}: path must be one of {', '.join(PATHS)}, got path={path!r}. Use 'auto'.")
         given = {
             "B_list": B_list, "target_timing": target_timing, "signal": signal, "reduction": reduction,
             "scale": scale, "seed": seed, "output": output,
@@ -117,6 +125,7 @@ class Learner(brainstate.nn.Module):
             self.feedback.check(who)
         self.model = model
         self.window = None if window is None else int(window)
+        self.path = path
         self.fast_solve = bool(fast_solve)
         self.graph: Graph | None = None
         self.traces: list[EligibilityTrace] = []
@@ -155,9 +164,10 @@ class Learner(brainstate.nn.Module):
         self._states = ModelStates(self.rule.name, self.model, graph.step)
         self.engine = Engine(graph, self.rule, cut, outputs, self.fast_solve)
         self.projection = Projection(self.rule, self.feedback, graph, matrices)
-        self.report = Report(self.model, self.engine)
+        self.paths = Paths(self.rule.name, self.engine, self.path, self.window, self.fast_solve)
+        self.report = Report(self.model, self.engine, str(self.paths))
         self._step = jax.jit(streaming_step(self.engine))
-        self._unrolls: dict[tuple[int | None, bool], Callable[..., Any]] = {}
+        self._unrolls: dict[tuple[bool, bool], Callable[..., Any]] = {}
         with_traces = self.rule.recursion != "full"
         self.traces = [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
 
@@ -253,7 +263,7 @@ class Learner(brainstate.nn.Module):
 
         Parameters
         ----------
-        *xs : pytrees with a leading time axis
+        *xs : pytrees with a leading time axis, or Spikes
             The model's input, (T, ...).
         y_target : array, optional
             For rules that project a target: (T, ..., n_target) or integer labels (T, ...) with
@@ -274,23 +284,26 @@ class Learner(brainstate.nn.Module):
         length = flat[0].shape[0]
         self.projection.check(y_target, (length,))
         carried = self._carried(traces=carry)
+        by_events = self.paths.by_events(flat, carry)
+        flat = flat if by_events else dense_inputs(flat, graph.step.arguments)
         if self.rule.recursion == "full":
-            results, after = self._unroller(None, False)(self._states.params(), flat, carried)
+            results, after = self._unroller(False, False)(self._states.params(), flat, carried)
         else:
             signals = self.projection(y_target, (length,))
-            results, after = self._unroller(self.window, carry)(self._states.params(), flat, carried, signals)
+            unroll = self._unroller(carry, by_events)
+            results, after = unroll(self._states.params(), flat, carried, signals)
         self._write(after)
         return jax.tree.unflatten(graph.step.results_tree, results)
 
-    def _unroller(self, window: int | None, carry: bool) -> Callable[..., Any]:
-        key = (window, carry)
+    def _unroller(self, carry: bool, by_events: bool) -> Callable[..., Any]:
+        key = (carry, by_events)
         if key not in self._unrolls:
             if self.rule.recursion == "full":
                 function: Callable[..., Any] = bptt_unroll(self.engine.functions)
-            elif not self.fast_solve:
-                function = unroll_function(self.engine, 1, carry)
+            elif by_events:
+                function = self.paths.unroll()
             else:
-                function = unroll_function(self.engine, window, carry)
+                function = unroll_function(self.engine, self.window if self.fast_solve else 1, carry)
             self._unrolls[key] = jax.jit(function)
         return self._unrolls[key]
 
@@ -341,7 +354,7 @@ class Learner(brainstate.nn.Module):
 
         def value_and_grad(xs: Any, *targets: Any, y_target: Any = None) -> Any:
             flat = self._flat(self._arguments(xs), self._compiled().step.arguments, True)
-            self.projection.check(y_target, (len(flat[0]),))
+            self.projection.check(y_target, (flat[0].shape[0],))
             return jitted(xs, targets, y_target)
 
         return value_and_grad
@@ -356,7 +369,7 @@ class Learner(brainstate.nn.Module):
     def _flat(self, args: Any, expected: Sequence[Any], sequence: bool = False) -> tuple[Array, ...]:
         step = self._compiled().step
         self._states.check_settings()
-        flat, tree = jax.tree.flatten(tuple(args))
+        flat, tree = jax.tree.flatten(tuple(args), is_leaf=lambda x: isinstance(x, Spikes))
         lead = 1 if sequence else 0
         shapes = [jnp.shape(v)[lead:] if jnp.ndim(v) >= lead else None for v in flat]
         wanted = [v.shape for v in expected]
@@ -368,7 +381,10 @@ class Learner(brainstate.nn.Module):
                 f"{[tuple(w) for w in wanted]}, got {[jnp.shape(v) for v in flat]}. "
                 "Compile again for another batch size or width."
             )
-        return tuple(self._cast(jnp.asarray(v), w.dtype) for v, w in zip(flat, expected, strict=True))
+        return tuple(
+            v if isinstance(v, Spikes) else self._cast(jnp.asarray(v), w.dtype)
+            for v, w in zip(flat, expected, strict=True)
+        )
 
     def _cast(self, value: Array, dtype: Any) -> Array:
         """Bring an input to the number type that was compiled, if nothing can be lost but precision."""

@@ -31,9 +31,12 @@ class Report:
         The model.
     engine : Engine
         The compiled engine.
+    path : str
+        How sequences run.
     """
 
-    def __init__(self, model: Any, engine: Engine) -> None:
+    def __init__(self, model: Any, engine: Engine, path: str) -> None:
+        self.path = path
         self.rule = engine.rule
         self.graph = engine.graph
         self.layouts = engine.layouts
@@ -73,6 +76,7 @@ class Report:
         return {
             "model": self.model_name,
             "rule": self.rule.name,
+            "path": self.path,
             "groups": [
                 {
                     "index": g.index,
@@ -118,6 +122,7 @@ class Report:
         width = max((len(path) for path in data["parameters"]), default=0)
         for path, entry in data["parameters"].items():
             lines.append(f"  {path:<{width}}  {entry['route']:<13}  {entry['reason']}")
+        lines += ["", f"Path: {data['path']}"]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
