@@ -63,8 +63,8 @@ class Learner(brainstate.nn.Module):
         Steps of a window in `unroll`; the whole sequence if None. It changes cost and memory, never the
         gradient.
     path : {'auto', 'dense', 'event'}
-        How whole sequences run: `Spikes` event by event where the model allows it and arrays as dense products,
-        all as dense products, or all event by event. It changes cost, never the gradient.
+        How whole sequences run: `Spikes` event by event where the model allows it and arrays by dense
+        products, all by dense products, or all event by event. It changes cost, never the gradient.
     signal, reduction, scale, seed, output
         See `Feedback`.
 

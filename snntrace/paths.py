@@ -27,8 +27,8 @@ class Paths:
     engine : Engine
         The graph under a rule.
     path : {'auto', 'dense', 'event'}
-        ``'auto'`` takes the event path for inputs that come as `Spikes`, where the step allows it; ``'event'``
-        for every whole sequence; ``'dense'`` never.
+        ``'auto'`` takes the event path for inputs that come as `Spikes`, where the step allows it;
+        ``'event'`` takes it for every whole sequence, ``'dense'`` never.
     window : int or None
         Steps of a window; windows run dense.
     fast_solve : bool
@@ -69,6 +69,11 @@ class Paths:
 
     def unroll(self) -> Callable[..., Any]:
         """Return the event-driven function for a sequence.
+
+        Returns
+        -------
+        callable
+            As `event_unroll` makes it.
 
         Raises
         ------

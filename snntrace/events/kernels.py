@@ -16,7 +16,7 @@ import numpy as np
 
 from snntrace.events.rows import compiled, counted, reordered, scan, threaded
 
-WORK = 1 << 18
+WORK = 1 << 20
 """Multiply-adds that one thread does in the time that starting others takes."""
 
 SCANNED = 8

@@ -161,6 +161,11 @@ def _ask_for_huge_pages(outputs: Sequence[Any]) -> Any:
 
     Results are fresh memory, and the first touch of a page costs more than the arithmetic on it. Results of
     integers are event lists, of which only the beginnings are touched: small pages suit them.
+
+    Returns
+    -------
+    numba function
+        ``ask(frame)``.
     """
     advise, dtypes = _madvise(), [np.dtype(v.dtype) for v in outputs]
     large = [
@@ -213,7 +218,8 @@ def _target(kernel: Any, inputs: Sequence[Any], outputs: Sequence[Any], parts: i
             worker = _worker(kernel, inputs, outputs, parts is not None)
             handler = _handler(worker.address, parts or 1, _ask_for_huge_pages(outputs))
             name = f"snntrace_{next(_counter)}"
-            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.address), platform="cpu")
+            capsule = jax.ffi.pycapsule(handler.address)  # type: ignore[no-untyped-call]
+            jax.ffi.register_ffi_target(name, capsule, platform="cpu")
             _handlers.append((worker, handler))
             _targets[key] = name
         return _targets[key]

@@ -1,7 +1,7 @@
 """Kernels that make event lists: from dense arrays, and from the steps and units of recordings.
 
 A kernel is a function of one chunk of the work. The threaded form only calls it for each chunk; where there
-is little to do it is called once, because starting threads takes some ten microseconds.
+is little to do it is called once, because starting threads takes up to a tenth of a millisecond.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 FAST = {"contract", "nsz"}
 """What the compiler may change: fuse a product and a sum, and forget the sign of a zero."""
 
-SMALL = 1 << 16
+SMALL = 1 << 18
 """Elements that one thread reads in the time that starting others takes."""
 
 

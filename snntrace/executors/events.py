@@ -7,7 +7,7 @@ cost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -289,29 +289,27 @@ class EventPass:
         """Differentiate recurrent operands along their own parameters (a threshold, say).
 
         Within a step a signal reaches them through the recurrent weight: ``W (Df . L)``.
+
+        Returns
+        -------
+        dict of Variable to array
+            Their gradients.
         """
         gradients: dict[Variable, Array] = {}
-        values, group = self._values(weights), stage.group
+        values, shape = self._values(weights), stage.group.shape
+        kept = sorted(ran.trajectories)
+        old = [jnp.concatenate([start[q][None], ran.trajectories[q][:-1]]).reshape(-1, *shape) for q in kept]
         for product in stage.own:
             port = product.port
             if port is None or product.relation not in found.down:
                 continue
-            zbar = found.down[product.relation] @ matrices[product.relation].T
+            zbar = (found.down[product.relation] @ matrices[product.relation].T).reshape(-1, *shape)
             trained = [v for v in port.params if v in self.engine.functions.float_slot]
-            old = [
-                jnp.concatenate([start[q][None], path[:-1]]).reshape(-1, *group.shape)
-                for q, path in sorted(ran.trajectories.items())
-            ]
-            states = [port.states[q] for q in sorted(ran.trajectories)]
-
-            def value(params: Sequence[Array], old: Sequence[Array], port: Port = port) -> Array:
-                env = values | dict(zip(trained, params, strict=True)) | dict(zip(states, old, strict=True))
-                run(port.equations, env)
-                return env[port.variable]
-
-            _, vjp = jax.vjp(lambda p: jax.vmap(lambda o: value(p, o))(old), [values[v] for v in trained])
-            (along,) = vjp(zbar.reshape(-1, *group.shape))
-            for v, gradient in zip(trained, along, strict=True):
+            at_port = partial(_port_value, port, values, trained, [port.states[q] for q in kept])
+            _, vjp = jax.vjp(
+                lambda params, at=at_port: jax.vmap(partial(at, params))(old), [values[v] for v in trained]
+            )
+            for v, gradient in zip(trained, vjp(zbar)[0], strict=True):
                 gradients[v] = gradients[v] + gradient if v in gradients else gradient
         return gradients
 
@@ -363,6 +361,20 @@ class EventPass:
             direct[slot] = direct[slot] + gradient
 
 
+def _port_value(
+    port: Port,
+    values: Mapping[Variable, Array],
+    trained: Sequence[Variable],
+    states: Sequence[Variable],
+    params: Sequence[Array],
+    old: Sequence[Array],
+) -> Array:
+    """Compute a port's value from states and from the parameters that are trained there."""
+    env = {**values, **dict(zip(trained, params, strict=True)), **dict(zip(states, old, strict=True))}
+    run(port.equations, env)
+    return env[port.variable]
+
+
 def _graded(inputs: Sequence[Any]) -> tuple[bool, ...]:
     """Tell which inputs have values."""
     return tuple(isinstance(v, Spikes) and v.values is not None for v in inputs)
@@ -371,7 +383,10 @@ def _graded(inputs: Sequence[Any]) -> tuple[bool, ...]:
 def event_unroll(events: EventPass) -> Callable[..., tuple[Arrays, Carried]]:
     """Make ``unroll(params, xs, carried, projected)`` as `unroll_function` does, event-driven.
 
-    An input may be `Spikes`. Traces are neither taken nor left.
+    Returns
+    -------
+    callable
+        An input may be `Spikes`. Traces are neither taken nor left.
     """
     engine = events.engine
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.sites import Site
+from snntrace.events.lists import result
 from snntrace.events.native import n_threads, native_call
 from snntrace.events.spikes import Spikes
 from snntrace.fused.forward import Ran, RowNames, event_names, flat
@@ -123,12 +123,9 @@ class Backward:
         for pullback in self.port_pullbacks.values():
             constants.update(pullback.constants)
         self.constants = constants
-        named: dict[Variable, None] = dict.fromkeys(v for v in read if self._is_param(v))
-        for pullback in self.port_pullbacks.values():
-            named.update(
-                dict.fromkeys(v for v in pullback.reads(list(pullback.outputs)) if self._is_param(v))
-            )
-        self.params = tuple(v for v in named if isinstance(v, Variable))
+        reads = [read, *(p.reads(list(p.outputs)) for p in self.port_pullbacks.values())]
+        named = dict.fromkeys(v for found in reads for v in found if isinstance(v, Variable))
+        self.params = tuple(v for v in named if self._is_param(v))
         floats = self.stages.functions.float_slot
         self.trained = tuple(
             dict.fromkeys(v for p in self.port_pullbacks.values() for k, v in p.outputs if k == "param")
@@ -140,11 +137,11 @@ class Backward:
             if not isinstance(r, Dense) and self.stages.functions.sites[id(r)] in self.sites
         )
 
-    def _is_param(self, variable: Any) -> bool:
+    def _is_param(self, variable: Variable) -> bool:
         group = self.stage.group
         others = {leaf.old for leaf in group.leaves} | {leaf.new for leaf in group.leaves}
         others |= {p.relation.output for p in self.stage.incoming}
-        return isinstance(variable, Variable) and variable not in others
+        return variable not in others
 
     # Source ------------------------------------------------------------------------------------
 
@@ -410,8 +407,8 @@ class Backward:
             operand = operands[k]
             if self.events[k] and not product.own and isinstance(operand, Spikes):
                 ins += [operand.pointers, operand.indices, *([operand.values] if self.graded[k] else [])]
-        for port, found in zip(stage.ports, ran.lists, strict=True):
-            ins += [found.pointers, found.indices, *([] if port.binary else [found.values])]
+        for port, lists in zip(stage.ports, ran.lists, strict=True):
+            ins += [lists.pointers, lists.indices, *([] if port.binary else [lists.values])]
         ins += [
             *hidden,
             *(ran.trajectories[q] for q in sorted(stage.kept)),
@@ -428,23 +425,23 @@ class Backward:
         kinds += [stage.ports[j].outgoing[r] for j, r in given.readouts]
         steps, batch = ran_extent(ran, hidden, signals)
         parts = min(n_threads(), batch)
-        outs = [jax.ShapeDtypeStruct((parts, *r.sizes[1:]), self.dtype) for r in kinds]
+        outs = [result((parts, *r.sizes[1:]), self.dtype) for r in kinds]
         n_totals = len(self.trained) + len(self.elementwise)
-        outs += [jax.ShapeDtypeStruct((parts, n), self.dtype)] * n_totals
-        path = jax.ShapeDtypeStruct((steps, batch, n), self.dtype)
+        outs += [result((parts, n), self.dtype)] * n_totals
+        path = result((steps, batch, n), self.dtype)
         dense = [p.relation for k, p in enumerate(stage.incoming) if not self.events[k]]
         outs += [path] * (len(dense) + len(given.down))
         extent = np.array([batch, steps], np.int32)
-        result = iter(native_call(kernel, outs, extent, *ins, parts=parts))
-        matrices = {relation: next(result).sum(0) for relation in kinds}
-        totals = {v: next(result).sum(0) for v in self.trained}
-        rows = {r: next(result).sum(0) for r in self.elementwise}
-        posts = {relation: next(result) for relation in dense}
-        down = {stage.incoming[k].relation: next(result) for k in given.down}
-        for relation, row in rows.items():
-            slot = relation.weight
+        found = iter(native_call(kernel, outs, extent, *ins, parts=parts))
+        matrices = {relation: next(found).sum(0) for relation in kinds}
+        totals = {v: next(found).sum(0) for v in self.trained}
+        rows = {r: next(found).sum(0) for r in self.elementwise}
+        posts = {relation: next(found) for relation in dense}
+        down = {stage.incoming[k].relation: next(found) for k in given.down}
+        for parameter, row in rows.items():
+            slot = parameter.weight
             spread = jnp.zeros(stage.group.shape, self.dtype).reshape(-1, n).at[0].set(row)
-            value = relation.gather(spread.reshape(stage.group.shape).astype(relation.weight.dtype))
+            value = parameter.gather(spread.reshape(stage.group.shape).astype(slot.dtype))
             totals[slot] = (shaped(totals[slot], slot) if slot in totals else 0) + value
         return Gradients(matrices, {v: shaped(g, v) for v, g in totals.items()}, posts, down)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from snntrace.compiler.relations import Dense
+from snntrace.events.lists import result
 from snntrace.events.native import n_threads, native_call
 from snntrace.events.spikes import Spikes
 from snntrace.fused.kernels import Source, compiled, open_kernel
@@ -253,17 +253,17 @@ class Forward:
             ins.append(weights[product.relation])
         ins += [flat(params[v], self.dtype) for v in self.params] + list(hidden)
         ins += [weights[stage.ports[j].outgoing[r]] for j, r in self.outgoing]
-        path = jax.ShapeDtypeStruct((steps, batch, n), self.dtype)
-        outs = [jax.ShapeDtypeStruct((batch, n), self.dtype)] * len(hidden)
+        path = result((steps, batch, n), self.dtype)
+        outs = [result((batch, n), self.dtype)] * len(hidden)
         outs += [path] * (len(self.kept) + len(self.sums))
         room = batch * (steps + 1) * n
         for port in stage.ports:
-            outs.append(jax.ShapeDtypeStruct((batch, steps + 2), jnp.int32))
-            outs.append(jax.ShapeDtypeStruct((room,), jnp.int32))
-            outs += [] if port.binary else [jax.ShapeDtypeStruct((room,), self.dtype)]
+            outs.append(result((batch, steps + 2), jnp.int32))
+            outs.append(result((room,), jnp.int32))
+            outs += [] if port.binary else [result((room,), self.dtype)]
         for j, r in self.outgoing:
             width = stage.ports[j].outgoing[r].sizes[2]
-            outs.append(jax.ShapeDtypeStruct((steps, batch, width), self.dtype))
+            outs.append(result((steps, batch, width), self.dtype))
         extent = np.array([batch, steps], np.int32)
         parts = min(n_threads(), batch)
         found = iter(native_call(self.kernel, outs, extent, *ins, parts=parts))

@@ -121,9 +121,9 @@ def list_units(scratch: Any, at: int, n: int, indices: Any, position: int) -> in
     x = scratch[at : at + n]
     for begin in range(0, n, 32):
         end = min(begin + 32, n)
-        some = 0
+        some = False
         for i in range(begin, end):
-            some |= np.int32(x[i] != 0)
+            some |= x[i] != 0
         if some:
             for i in range(begin, end):
                 if x[i] != 0:
@@ -139,10 +139,11 @@ def list_values(scratch: Any, at: int, indices: Any, values: Any, begin: int, en
         values[e] = scratch[at + indices[e]]
 
 
-HELPERS = {
+HELPERS: dict[str, Any] = {
     f.__name__: f
     for f in (
-        clear, copy_row, clear_all, add_rows, add_graded_rows, add_product, add_to_row, add_scaled_to_row, add_between, list_units, list_values
+        clear, copy_row, clear_all, add_rows, add_graded_rows, add_product, add_to_row, add_scaled_to_row,
+        add_between, list_units, list_values,
     )
 }  # fmt: skip
 
@@ -164,10 +165,12 @@ class Source:
         return self
 
     def __enter__(self) -> Source:
+        """Go one level deeper."""
         self.depth += 1
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Come back."""
         self.depth -= 1
 
     @property

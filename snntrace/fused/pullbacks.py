@@ -17,6 +17,7 @@ import numpy as np
 from snntrace.compiler.graph import Group
 from snntrace.compiler.perturb import Point, StepFunctions, Weights, run
 from snntrace.compiler.sites import Site
+from snntrace.events.lists import result
 from snntrace.fused.stages import Port, Stages
 from snntrace.fused.units import NotFusable, UnitCode
 from snntrace.jaxprs import Program, Variable, from_closed_jaxpr, read
@@ -155,7 +156,7 @@ def _pullback(
     signals: Sequence[str],
     keys: Sequence[Any],
 ) -> Pullback:
-    likes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (*inputs, *signals_like)]
+    likes = [result(v.shape, v.dtype) for v in (*inputs, *signals_like)]
     program = from_closed_jaxpr(jax.make_jaxpr(function)(*likes))
     known: dict[Variable, Variable | str] = dict(zip(program.inputs, (*inputs, *signals), strict=True))
     constants = {}

@@ -55,8 +55,8 @@ class Port:
 class Incoming:
     """A product into a group.
 
-    `port` is where its operand comes from: a port of the group itself (`own`) or of a lower group; None for an
-    operand made of the step's input.
+    `port` is where its operand comes from: a port of the group itself (`own`) or of a lower group; None where
+    the step's input makes it.
     """
 
     relation: Dense
@@ -232,6 +232,11 @@ class Stages:
 
     def add_port(self, stage: Stage, output: Variable) -> Port:
         """Make a port of a value of a group's new states that nothing takes as it is.
+
+        Returns
+        -------
+        Port
+            The port.
 
         Raises
         ------

@@ -68,6 +68,11 @@ class UnitCode:
     def read(self, atom: Atom) -> str:
         """Return the expression of a value.
 
+        Returns
+        -------
+        str
+            A number or a name.
+
         Raises
         ------
         NotFusable
@@ -140,6 +145,11 @@ class UnitCode:
 
 def literal(value: Any) -> str:
     """Write a number.
+
+    Returns
+    -------
+    str
+        Its code.
 
     Raises
     ------
