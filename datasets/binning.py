@@ -58,6 +58,30 @@ def n_channels(n_units: int, pool: int, who: str) -> int:
     return n_units // pool
 
 
+def lengths_of(
+    placed: Sequence[tuple[NDArray[Any], NDArray[Any]]], n_steps: int | None
+) -> tuple[int, NDArray[np.int64]]:
+    """Return the number of steps and, of each recording, those up to its last event.
+
+    Parameters
+    ----------
+    placed : sequence of (steps, channels)
+        One pair of int arrays a recording.
+    n_steps : int or None
+        Number of steps. None: as many as the longest recording needs.
+
+    Returns
+    -------
+    total : int
+        Number of steps.
+    lengths : int64 array of shape (batch,)
+        At least 1 and at most `total`.
+    """
+    ends = np.array([int(steps.max()) + 1 if steps.size else 1 for steps, _ in placed], np.int64)
+    total = int(ends.max()) if n_steps is None else n_steps
+    return total, np.minimum(ends, total)
+
+
 def scatter(
     placed: Sequence[tuple[NDArray[Any], NDArray[Any]]], *, n_steps: int | None, channels: int, binary: bool
 ) -> Binned:
@@ -79,9 +103,7 @@ def scatter(
     Binned
         The arrays.
     """
-    ends = np.array([int(steps.max()) + 1 if steps.size else 1 for steps, _ in placed], np.int64)
-    total = int(ends.max()) if n_steps is None else n_steps
-    lengths = np.minimum(ends, total)
+    total, lengths = lengths_of(placed, n_steps)
     batch = len(placed)
     flat = np.concatenate(
         [

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snntrace.datasets.binning import n_channels, scatter
+from snntrace.datasets.binning import lengths_of, n_channels, scatter
 from snntrace.datasets.protocol import SpikeDataset
+from snntrace.events import Spikes
 from snntrace.events.steps import checked_n_steps, in_seconds, place_events, step_of
 
 Placed = tuple[NDArray[Any], NDArray[Any]]
 NO_LABEL = -1
+LAYOUTS = ("dense", "events")
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Batch:
 
     Attributes
     ----------
-    x : float32 array of shape (time, batch, channel)
+    x : float32 array of shape (time, batch, channel), or Spikes of that shape
         Events in each bin.
     labels : int32 array of shape (batch,)
         Class of each recording; -1 for a row that only fills the batch.
@@ -34,7 +36,7 @@ class Batch:
         Number of each recording in the data set; -1 for a row that only fills the batch.
     """
 
-    x: NDArray[np.float32]
+    x: Any
     labels: NDArray[np.int32]
     lengths: NDArray[np.int64]
     mask: NDArray[np.bool_]
@@ -71,6 +73,7 @@ class Batches:
         drop_last: bool,
         pad_last: bool,
         cache: bool,
+        layout: str,
     ) -> None:
         self.n_steps = n_steps
         self.n_channels = n_channels(dataset.n_units, pool, "batches")
@@ -85,6 +88,7 @@ class Batches:
         self._shuffle = shuffle
         self._drop_last = drop_last
         self._pad_last = pad_last
+        self._layout = layout
         self._cache: dict[int, Placed] | None = {} if cache else None
 
     def __len__(self) -> int:
@@ -149,19 +153,20 @@ class Batches:
         labels = self._dataset.labels[rows].astype(np.int32)
         missing = self._batch_size - len(rows) if self._pad_last else 0
         silence = np.zeros(0, np.int64)
-        binned = scatter(
-            placed + [(silence, silence)] * missing,
-            n_steps=self.n_steps,
-            channels=self.n_channels,
-            binary=self._binary,
-        )
-        lengths, mask = binned.lengths, binned.mask
+        x, lengths, mask = self._binned(placed + [(silence, silence)] * missing)
         if missing:
             lengths[len(rows) :] = 0
             mask[:, len(rows) :] = False
             filler = np.full(missing, NO_LABEL)
             labels, rows = np.append(labels, filler.astype(np.int32)), np.append(rows, filler)
-        return Batch(binned.x, labels, lengths, mask, rows)
+        return Batch(x, labels, lengths, mask, rows)
+
+    def _binned(self, placed: list[Placed]) -> tuple[Any, NDArray[np.int64], NDArray[np.bool_]]:
+        if self._layout == "dense":
+            return scatter(placed, n_steps=self.n_steps, channels=self.n_channels, binary=self._binary)
+        total, lengths = lengths_of(placed, self.n_steps)
+        spikes = Spikes.from_steps(placed, n_units=self.n_channels, n_steps=total, binary=self._binary)
+        return spikes, lengths, np.arange(total)[:, None] < lengths
 
     def _placed(self, row: int) -> Placed:
         if self._cache is not None and row in self._cache:
@@ -196,6 +201,7 @@ def batches(
     drop_last: bool = False,
     pad_last: bool = False,
     cache: bool = False,
+    layout: str = "dense",
 ) -> Batches:
     """Bin recordings of a data set batch by batch.
 
@@ -232,6 +238,9 @@ def batches(
         Keep the place of each event in memory after its first use, for 2 to 4 bytes an event (120 to 250 MB
         for the 61 million events of 8,156 recordings in SHD's layout), in place of reading it again each
         epoch.
+    layout : {'dense', 'events'}, default 'dense'
+        Give `Batch.x` as an array, or as `snntrace.Spikes`, whose memory and work are those of the events.
+        Its capacity is one of few sizes, so that a function is compiled for few shapes.
 
     Returns
     -------
@@ -269,6 +278,8 @@ def batches(
         )
     if seed < 0:
         raise ValueError(f"batches: seed must not be negative, got seed={seed}. Give 0 or more.")
+    if layout not in LAYOUTS:
+        raise ValueError(f"batches: layout must be one of {LAYOUTS}, got layout={layout!r}. Choose one.")
     most = chosen.size if drop_last else math.inf
     if chosen.size == 0 or not 1 <= batch_size <= most:
         raise ValueError(
@@ -290,4 +301,5 @@ def batches(
         drop_last=drop_last,
         pad_last=pad_last,
         cache=cache,
+        layout=layout,
     )

@@ -49,6 +49,14 @@ def test_the_page_on_the_learner_runs_and_gives_what_it_says(page):
     np.testing.assert_array_equal(found["out"], found["again"])
 
 
+def test_the_page_on_events_runs_and_gives_what_it_says(page):
+    found = run_blocks(page("events"))
+    np.testing.assert_allclose(found["currents"], found["same"], atol=1e-4)
+    np.testing.assert_allclose(found["currents"], found["raster"] @ found["weights"], atol=1e-4)
+    assert found["gradients"].shape == found["sparse"].values.shape
+    np.testing.assert_allclose(found["loss"], found["dense_loss"], rtol=1e-4)
+
+
 def test_the_page_on_the_compiler_prints_the_report_that_it_shows(page, capsys):
     run_blocks(page("compiler"))
     shown = re.search(r"```text\n(.*?)```", page("compiler"), flags=re.DOTALL)[1]

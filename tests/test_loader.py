@@ -2,6 +2,7 @@ import brainunit as u
 import numpy as np
 import pytest
 
+from snntrace import Spikes
 from snntrace.datasets import SpikeFile, batches, bin_batch, by_group
 
 DT = 4 * u.ms
@@ -110,6 +111,29 @@ def test_the_cache_changes_nothing_but_the_reading(n_steps):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"pool": 2},
+        {"binary": True},
+        {"n_steps": 4},
+        {"cache": True},
+        {"pad_last": True},
+        {"n_steps": 300},
+    ],
+)
+def test_events_are_the_same_batches_in_another_layout(options):
+    dense = batches(Clicks(), range(20), 6, DT, **options)
+    events = batches(Clicks(), range(20), 6, DT, layout="events", **options)
+    for one, two in zip(dense, events, strict=True):
+        assert isinstance(two.x, Spikes)
+        assert two.x.shape == one.x.shape
+        np.testing.assert_array_equal(two.x.dense(), one.x)
+        for name in ("labels", "lengths", "mask", "indices"):
+            np.testing.assert_array_equal(getattr(two, name), getattr(one, name))
+
+
+@pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
         (([20], 1, DT), {}, r"in 0 \.\. 19, got index=20"),
@@ -121,6 +145,11 @@ def test_the_cache_changes_nothing_but_the_reading(n_steps):
         (([1], 1, DT), {"pool": 4}, "pool must divide"),
         (([1], 1, DT), {"n_steps": 0}, "n_steps must be at least 1"),
         (([1], 1, DT), {"seed": -1}, "seed must not be negative"),
+        (
+            ([1], 1, DT),
+            {"layout": "sparse"},
+            r"layout must be one of \('dense', 'events'\), got layout='sparse'",
+        ),
         (([1], 1, 0 * u.ms), {}, "one positive finite time"),
     ],
 )
@@ -149,3 +178,17 @@ def test_spoken_digits_come_in_batches_with_two_speakers_held_out(shared, tmp_pa
         assert len(train) + len(held) == 400
         expected = bin_batch([data.events(i) for i in batch.indices], n_units=700, dt=DT, n_steps=250, pool=5)
         np.testing.assert_array_equal(batch.x, expected.x)
+
+
+@pytest.mark.shared
+def test_spoken_digits_come_as_events_too(shared, tmp_path):
+    path = shared / "data" / "shd_regen" / "shd_regen_small_train.h5.gz"
+    with SpikeFile(path, cache_folder=tmp_path) as data:
+        options = {"n_steps": 250, "shuffle": False, "cache": True}
+        for pool, binary in ((1, False), (5, False), (5, True)):
+            dense = next(iter(batches(data, range(32), 32, DT, pool=pool, binary=binary, **options)))
+            events = next(
+                iter(batches(data, range(32), 32, DT, pool=pool, binary=binary, layout="events", **options))
+            )
+            np.testing.assert_array_equal(events.x.dense(), dense.x)
+            np.testing.assert_array_equal(events.lengths, dense.lengths)
