@@ -50,8 +50,8 @@ def event_matmul(x: Spikes | Array, w: Array | CSRWeight | FanOutWeight) -> Arra
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> event_matmul(jnp.array([0.0, 1.0, 1.0]), jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
-    Array([8., 10.], dtype=float32)
+    >>> event_matmul(jnp.array([0.0, 1.0, 1.0]), jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist()
+    [8.0, 10.0]
     >>> spikes = Spikes.from_rows([[0, 1, 1]], [2], n_units=3)
     >>> event_matmul(spikes, jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))[:, 0].tolist()
     [[5.0, 6.0], [0.0, 0.0]]
