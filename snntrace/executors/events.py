@@ -53,16 +53,17 @@ class EventPass:
         self.stages = Stages(engine)
         self.dense = dense
         self._kernels: dict[tuple[bool, ...], list[tuple[Backward, Forward]]] = {}
-        self.kernels((False,) * len(self._input_products))
+        self.kernels((False,) * len(self.input_products))
 
     @property
-    def _input_products(self) -> list[Incoming]:
+    def input_products(self) -> list[Incoming]:
+        """Products whose operand the step's input makes."""
         return [p for s in self.stages.stages for p in s.incoming if p.port is None]
 
     def kernels(self, graded: tuple[bool, ...]) -> list[tuple[Backward, Forward]]:
         """Make the kernels of all stages, for inputs with or without values."""
         if graded not in self._kernels:
-            flags = dict(zip(map(id, self._input_products), graded, strict=True))
+            flags = dict(zip(map(id, self.input_products), graded, strict=True))
             made = []
             for stage in self.stages.stages:
                 events = [id(p.relation) not in self.dense for p in stage.incoming]
@@ -79,7 +80,7 @@ class EventPass:
     def _inputs(self, weights: Weights, xs: Sequence[Any]) -> tuple[Any, ...]:
         """Bring the operands of products with the input into the form that kernels take."""
         found: list[Any] = []
-        for product in self._input_products:
+        for product in self.input_products:
             relation = product.relation
             operand = self._operand(weights, xs, relation)
             if id(relation) in self.dense:
@@ -108,7 +109,7 @@ class EventPass:
 
         return jax.vmap(one)(arrays)
 
-    def _values(self, weights: Weights) -> dict[Variable, Array]:
+    def values(self, weights: Weights) -> dict[Variable, Array]:
         """Collect the values of parameters and constants."""
         env = dict(self.stages.graph.step.program.constants)
         env.update(zip(self.engine.functions.float_vars, weights.floats, strict=True))
@@ -116,12 +117,12 @@ class EventPass:
         return env
 
     def _environment(self, weights: Weights, args: Sequence[Array]) -> dict[Variable, Array]:
-        return self._values(weights) | dict(zip(self.stages.graph.step.arguments, args, strict=True))
+        return self.values(weights) | dict(zip(self.stages.graph.step.arguments, args, strict=True))
 
     def _weight(self, weights: Weights, relation: Dense) -> Array:
         return weights.floats[self.engine.functions.float_slot[relation.weight]]
 
-    def _matrices(self, weights: Weights) -> dict[Dense, Array]:
+    def matrices(self, weights: Weights) -> dict[Dense, Array]:
         relations = [p.relation for s in self.stages.stages for p in s.incoming] + list(self.stages.readouts)
         return {r: r.matrix(self._weight(weights, r)) for r in relations}
 
@@ -142,7 +143,7 @@ class EventPass:
         weights = self.engine.functions.weights(params)
         inputs = self._inputs(weights, xs)
         length = xs[0].shape[0]
-        matrices, values = self._matrices(weights), self._values(weights)
+        matrices, values = self.matrices(weights), self.values(weights)
         kernels = self.kernels(_graded(inputs))
         ran: dict[int, Ran] = {}
         last = list(hidden)
@@ -180,7 +181,7 @@ class EventPass:
         if product.port is not None:
             ports = self.stages.of_group[product.port.group.index].ports
             return ran[product.port.group.index].lists[ports.index(product.port)]
-        found = inputs[self._input_products.index(product)]
+        found = inputs[self.input_products.index(product)]
         return found if isinstance(found, Spikes) else found[1 if forward else 0]
 
     @cached_property
@@ -188,11 +189,11 @@ class EventPass:
         """What the read-out takes: outputs of products, and new states."""
         step = self.stages.graph.step
         used = {v for e in self.stages.rest for v in e.inputs} | set(step.results)
-        outs = [r.output for _, r in self._readouts]
+        outs = [r.output for _, r in self.readouts]
         return (*outs, *(leaf.new for leaf in step.hidden if leaf.new in used))
 
     @cached_property
-    def _readouts(self) -> list[tuple[int, Dense]]:
+    def readouts(self) -> list[tuple[int, Dense]]:
         """Products of the read-out, by their group, in the order in which stages give them."""
         return [
             (forward.stage.group.index, forward.stage.ports[j].outgoing[r])
@@ -205,7 +206,7 @@ class EventPass:
         found: dict[Variable, Array] = {}
         for stage in self.stages.stages:
             done = ran[stage.group.index]
-            relations = [r for index, r in self._readouts if index == stage.group.index]
+            relations = [r for index, r in self.readouts if index == stage.group.index]
             found |= {
                 r.output: y.reshape(-1, *r.shape) for r, y in zip(relations, done.readouts, strict=True)
             }
@@ -242,7 +243,7 @@ class EventPass:
         functions = self.engine.functions
         weights = functions.weights(params)
         inputs, ran = tape
-        matrices, values = self._matrices(weights), self._values(weights)
+        matrices, values = self.matrices(weights), self.values(weights)
         dense_xs = self._dense(xs)
         _, vjp = jax.vjp(
             lambda floats, above: self._rest(floats, weights.others, above, dense_xs),
@@ -252,14 +253,14 @@ class EventPass:
         floats_ct, above_ct = vjp(tuple(results_ct))
         direct, above = list(floats_ct), dict(zip(self._read_by_rest, above_ct, strict=True))
         down: dict[Dense, Array] = {
-            r: above[r.output].reshape(-1, r.sizes[0], r.sizes[2]) for _, r in self._readouts
+            r: above[r.output].reshape(-1, r.sizes[0], r.sizes[2]) for _, r in self.readouts
         }
         for backward, _ in reversed(self.kernels(_graded(inputs))):
             stage = backward.stage
             operands = [self._incoming(p, inputs, ran, forward=False) for p in stage.incoming]
             start = self._start(stage, hidden)
             signals = self._signals(backward, down, above, last_ct, projected, xs[0].shape[0])
-            wanted = [k for k, product in enumerate(stage.incoming) if self._needs(product)]
+            wanted = [k for k, product in enumerate(stage.incoming) if self.needs_signal(product)]
             found = backward(
                 values | backward.constants, matrices, operands, start,
                 ran[stage.group.index], signals, wanted,
@@ -269,7 +270,7 @@ class EventPass:
             self._add(direct, found, stage, operands, own)
         return functions.pull_back(params, direct)
 
-    def _needs(self, product: Incoming) -> bool:
+    def needs_signal(self, product: Incoming) -> bool:
         """Whether a signal at the operand of a product goes anywhere within the step."""
         port, functions = product.port, self.engine.functions
         if port is None:
@@ -296,7 +297,7 @@ class EventPass:
             Their gradients.
         """
         gradients: dict[Variable, Array] = {}
-        values, shape = self._values(weights), stage.group.shape
+        values, shape = self.values(weights), stage.group.shape
         kept = sorted(ran.trajectories)
         old = [jnp.concatenate([start[q][None], ran.trajectories[q][:-1]]).reshape(-1, *shape) for q in kept]
         for product in stage.own:

@@ -259,7 +259,7 @@ class Backward:
             for q in range(len(leaves)):
                 signal[q].append(rows.at(place["projected"][0]))
         for j, port in enumerate(stage.ports):
-            self._port_signals(source, rows, names, place, given, j, port, signal)
+            self.write_port_signals(source, rows, names, place, given, j, port, signal)
         source(*(f"l{q} = {' + '.join(terms) or 'F(0)'}" for q, terms in enumerate(signal)))
         source(*(f"lam{q} = l{q} + {rows.at(row)}" for q, row in enumerate(place["mu"])))
         lam = {f"lam{q}": f"lam{q}" for q in range(len(leaves))}
@@ -267,7 +267,7 @@ class Backward:
         source(*code.lines)
         outputs = dict(zip(self.wanted, found, strict=True))
         posts = {s: outputs["post", s] for s in self.sites}
-        mus = self._mus(source, names, place, rows, outputs, posts)
+        mus = self.write_mus(source, names, place, rows, outputs, posts)
         source(*(f"{rows.at(row)} = {posts[s]}" for row, s in zip(place["post"], self.sites, strict=True)))
         functions = self.stages.functions
         for m, relation in enumerate(self.elementwise):
@@ -281,7 +281,7 @@ class Backward:
             source(*(f"{rows.at(r)} = {v}" for r, v in zip(place["down"], found, strict=True)))
         source(*(f"{rows.at(row)} = {mu}" for row, mu in zip(place["mu"], mus, strict=True)))
 
-    def _port_signals(
+    def write_port_signals(
         self,
         source: Source,
         rows: RowNames,
@@ -311,7 +311,7 @@ class Backward:
                 else:
                     source(f"{rows.at(place['total'][self.trained.index(which)])} += {value}")
 
-    def _mus(
+    def write_mus(
         self,
         source: Source,
         names: Mapping[Any, str],

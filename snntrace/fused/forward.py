@@ -120,14 +120,14 @@ class Forward:
                 with source.block(f"for i in range({n}):"):
                     source(*(f"{rows.at(s)} = h{q}[b, i]" for q, s in enumerate(states)), "pass")
                 with source.block(f"for i in range({n}):"):
-                    self._ports(source, rows, codes, [rows.at(s) for s in states], values)
+                    self.write_ports(source, rows, codes, [rows.at(s) for s in states], values)
                 for j, _ in enumerate(stage.ports):
                     source(f"at{j} = b * (steps + 1) * {n}", f"rows_{j}[b, 0] = at{j}")
                 self._list(source, rows, values, "0")
                 with source.block("for t in range(steps):"):
                     self._gather(source, rows, sums)
                     with source.block(f"for i in range({n}):"):
-                        self._transition(source, rows, codes, states, sums, values)
+                        self.write_transition(source, rows, codes, states, sums, values)
                     self._record(source, rows, states, sums)
                     self._list(source, rows, values, "t + 1")
                     self._readouts(source)
@@ -153,7 +153,7 @@ class Forward:
                 else f"add_rows(w, {at}, weight{k}, {units}, {first}, {stop}, {n})"
             )
 
-    def _transition(
+    def write_transition(
         self,
         source: Source,
         rows: RowNames,
@@ -162,6 +162,7 @@ class Forward:
         sums: Sequence[int],
         values: Sequence[int],
     ) -> None:
+        """Write the new states and the values at the ports, unit by unit."""
         group = self.stage.group
         names = {leaf.old: f"a{q}" for q, leaf in enumerate(group.leaves)} | dict(codes)
         names |= {p.relation.output: f"y{k}" for k, p in enumerate(self.stage.incoming)}
@@ -172,9 +173,9 @@ class Forward:
         source(*code.lines)
         new = [code.read(leaf.new) for leaf in group.leaves]
         source(*(f"{rows.at(s)} = {v}" for s, v in zip(states, new, strict=True)))
-        self._ports(source, rows, codes, new, values)
+        self.write_ports(source, rows, codes, new, values)
 
-    def _ports(
+    def write_ports(
         self,
         source: Source,
         rows: RowNames,
@@ -182,6 +183,7 @@ class Forward:
         states: Sequence[str],
         values: Sequence[int],
     ) -> None:
+        """Write the values at the ports for given states."""
         for j, port in enumerate(self.stage.ports):
             lines, result = port_code(port, j, states, [codes[v] for v in port.params])
             source(*lines, f"{rows.at(values[j])} = {result}")
