@@ -123,6 +123,7 @@ class EventPass:
         return weights.floats[self.engine.functions.float_slot[relation.weight]]
 
     def matrices(self, weights: Weights) -> dict[Dense, Array]:
+        """Lay the weights of all products out as (pre, post)."""
         relations = [p.relation for s in self.stages.stages for p in s.incoming] + list(self.stages.readouts)
         return {r: r.matrix(self._weight(weights, r)) for r in relations}
 
