@@ -20,7 +20,7 @@ from snntrace.events.lists import result
 from snntrace.events.native import n_threads, native_call
 from snntrace.events.spikes import Spikes
 from snntrace.fused.forward import Ran, RowNames, event_names, flat
-from snntrace.fused.kernels import Source, compiled, open_kernel
+from snntrace.fused.kernels import BLOCK, Source, compiled, open_kernel
 from snntrace.fused.pullbacks import check_emits, port_pullback, transition_pullback
 from snntrace.fused.stages import Port, Stage, Stages
 from snntrace.fused.units import NotFusable
@@ -191,6 +191,8 @@ class Backward:
                 "total": [rows.new() for _ in (*self.trained, *self.elementwise)],
             }
             source("w = np.zeros(SCRATCH, F)", *(f"clear_all({name})" for name in partial))
+            ports = dict.fromkeys(j for j, _ in given.products)
+            source(*(f"block{j} = np.zeros(({BLOCK}, {n}), F)" for j in ports))
             source(*(line for lines, _ in loads for line in lines))
             own = [k for k, p in enumerate(stage.incoming) if p.own]
             source(
@@ -232,10 +234,13 @@ class Backward:
         for j, _ in enumerate(self.stage.ports):
             at = place["bar"][j] * n
             used = [r for jj, r in given.products if jj == j]
-            if used:
-                source(f"clear(w, {at}, {n})")
-            for r in used:
-                source(f"add_product(w, {at}, signal{j}_{r}[t, b], back{j}_{r}, {n})")
+            if not used:
+                continue
+            with source.block(f"if t == steps - 1 or t % {BLOCK} == {BLOCK - 1}:"):
+                source(f"clear_all(block{j})")
+                extent = f"b, t - t % {BLOCK}, t % {BLOCK} + 1"
+                source(*(f"add_products(block{j}, signal{j}_{r}, {extent}, back{j}_{r}, {n})" for r in used))
+            source(f"copy_row(w, {at}, block{j}[t % {BLOCK}], {n})")
 
     def _units(
         self,

@@ -49,22 +49,46 @@ def add_graded_rows(
 
 
 @numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
-def add_product(scratch: Any, at: int, signal: Any, matrix: Any, n: int) -> None:
-    """Add the product of a signal (K,) and a matrix (K, n) to a scratch row, four rows at a time."""
-    y = scratch[at : at + n]
-    k, width = 0, signal.shape[0]
-    while k + 4 <= width:
-        p, q, r, s = signal[k], signal[k + 1], signal[k + 2], signal[k + 3]
-        if p != 0 or q != 0 or r != 0 or s != 0:
-            a, b, c, d = matrix[k], matrix[k + 1], matrix[k + 2], matrix[k + 3]
+def add_products(block: Any, signal: Any, b: int, first: int, count: int, matrix: Any, n: int) -> None:
+    """Add to a row for each of some steps the product of a sample's signal (T, B, K) and a matrix (K, n).
+
+    Four steps and four rows of the matrix at a time: so each number that is loaded serves four products.
+    """
+    s, width = 0, matrix.shape[0]
+    while s + 4 <= count:
+        y0, y1, y2, y3 = block[s], block[s + 1], block[s + 2], block[s + 3]
+        x0, x1 = signal[first + s, b], signal[first + s + 1, b]
+        x2, x3 = signal[first + s + 2, b], signal[first + s + 3, b]
+        k = 0
+        while k + 4 <= width:
+            m0, m1, m2, m3 = matrix[k], matrix[k + 1], matrix[k + 2], matrix[k + 3]
+            a0, a1, a2, a3 = x0[k], x0[k + 1], x0[k + 2], x0[k + 3]
+            b0, b1, b2, b3 = x1[k], x1[k + 1], x1[k + 2], x1[k + 3]
+            c0, c1, c2, c3 = x2[k], x2[k + 1], x2[k + 2], x2[k + 3]
+            d0, d1, d2, d3 = x3[k], x3[k + 1], x3[k + 2], x3[k + 3]
             for i in range(n):
-                y[i] += (p * a[i] + q * b[i]) + (r * c[i] + s * d[i])
-        k += 4
-    while k < width:
-        p, a = signal[k], matrix[k]
-        for i in range(n):
-            y[i] += p * a[i]
-        k += 1
+                v0, v1, v2, v3 = m0[i], m1[i], m2[i], m3[i]
+                y0[i] += (a0 * v0 + a1 * v1) + (a2 * v2 + a3 * v3)
+                y1[i] += (b0 * v0 + b1 * v1) + (b2 * v2 + b3 * v3)
+                y2[i] += (c0 * v0 + c1 * v1) + (c2 * v2 + c3 * v3)
+                y3[i] += (d0 * v0 + d1 * v1) + (d2 * v2 + d3 * v3)
+            k += 4
+        while k < width:
+            m0, a0, b0, c0, d0 = matrix[k], x0[k], x1[k], x2[k], x3[k]
+            for i in range(n):
+                y0[i] += a0 * m0[i]
+                y1[i] += b0 * m0[i]
+                y2[i] += c0 * m0[i]
+                y3[i] += d0 * m0[i]
+            k += 1
+        s += 4
+    while s < count:
+        y, x = block[s], signal[first + s, b]
+        for k in range(width):
+            m, a = matrix[k], x[k]
+            for i in range(n):
+                y[i] += a * m[i]
+        s += 1
 
 
 @numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
@@ -139,10 +163,13 @@ def list_values(scratch: Any, at: int, indices: Any, values: Any, begin: int, en
         values[e] = scratch[at + indices[e]]
 
 
+BLOCK = 8
+"""Steps whose signals are multiplied by a matrix at once."""
+
 HELPERS: dict[str, Any] = {
     f.__name__: f
     for f in (
-        clear, copy_row, clear_all, add_rows, add_graded_rows, add_product, add_to_row, add_scaled_to_row,
+        clear, copy_row, clear_all, add_rows, add_graded_rows, add_products, add_to_row, add_scaled_to_row,
         add_between, list_units, list_values,
     )
 }  # fmt: skip
