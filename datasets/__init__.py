@@ -8,6 +8,7 @@ from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
 from snntrace.datasets.loader import Batch as Batch
 from snntrace.datasets.loader import Batches as Batches
 from snntrace.datasets.loader import batches as batches
+from snntrace.datasets.nmnist import NMNIST as NMNIST
 from snntrace.datasets.protocol import SpikeDataset as SpikeDataset
 from snntrace.datasets.shd import SpikeFile as SpikeFile
 from snntrace.datasets.split import by_group as by_group

@@ -1,25 +1,75 @@
 """Find the reader for a data set by what it is."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 
 from snntrace.datasets.digits import SaccadeDigits
+from snntrace.datasets.nmnist import NMNIST, is_nmnist
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.shd import SpikeFile
 from snntrace.datasets.unpack import is_gzip
 
-KNOWN = '"digits" (embedded handwritten digits), or the path of an .h5 or .h5.gz file in the layout of SHD'
+
+class Entry(NamedTuple):
+    """A data set that is read from a file or folder.
+
+    Attributes
+    ----------
+    what : str
+        What a path must be.
+    recognises : callable
+        Tells whether a path is this data set, by its content.
+    opens : callable
+        Makes the data set.
+    """
+
+    what: str
+    recognises: Callable[[Path], bool]
+    opens: Callable[[Path], SpikeDataset]
 
 
-def open_dataset(source: str | Path) -> SpikeDataset:
+def is_spike_file(path: Path) -> bool:
+    """Tell whether a path is a file that `SpikeFile` may read, by its content.
+
+    Parameters
+    ----------
+    path : Path
+        An existing path.
+
+    Returns
+    -------
+    bool
+        True for HDF5 and gzip files.
+    """
+    return path.is_file() and (is_gzip(path) or h5py.is_hdf5(path))
+
+
+DATASETS = {
+    "shd": Entry("an .h5 or .h5.gz file in the layout of SHD", is_spike_file, SpikeFile),
+    "nmnist": Entry("the folder of N-MNIST, which holds Train and Test", is_nmnist, NMNIST),
+}
+"""Data sets by their names, in the order in which a path is tried."""
+
+KNOWN = '"digits" (embedded handwritten digits), or the path of ' + "; ".join(
+    f"{entry.what} ({name})" for name, entry in DATASETS.items()
+)
+
+
+def open_dataset(source: str | Path, name: str | None = None) -> SpikeDataset:
     """Open a data set by its name or path.
 
     Parameters
     ----------
     source : str or Path
-        ``"digits"``, or the path of a file in the layout of SHD and SSC; the content of the file decides, not
-        its name.
+        ``"digits"``, or the path of a file or folder; its content decides which data set it is, not its name.
+        Of a data set with official parts, the one for training is opened.
+    name : str, optional
+        Name of the data set, a key of `DATASETS`, to open `source` as that one.
 
     Returns
     -------
@@ -31,7 +81,7 @@ def open_dataset(source: str | Path) -> SpikeDataset:
     FileNotFoundError
         If `source` is neither a known name nor an existing path.
     ValueError
-        If there is no reader for what `source` is.
+        If there is no reader for what `source` is, or no data set of this name.
 
     Examples
     --------
@@ -39,7 +89,11 @@ def open_dataset(source: str | Path) -> SpikeDataset:
     >>> open_dataset("digits")
     SaccadeDigits(1797 recordings, 512 units, 0.3 s)
     """
-    if source == "digits":
+    if name is not None and name not in DATASETS:
+        raise ValueError(
+            f"open_dataset: name must be one of {', '.join(DATASETS)}, got name={name!r}. Choose one."
+        )
+    if source == "digits" and name is None:
         return SaccadeDigits()
     path = Path(source).expanduser()
     if not path.exists():
@@ -47,8 +101,11 @@ def open_dataset(source: str | Path) -> SpikeDataset:
             f"open_dataset: source must be a known data set, got source={str(source)!r}, which does not "
             f"exist. Give {KNOWN}."
         )
-    if path.is_file() and (is_gzip(path) or h5py.is_hdf5(path)):
-        return SpikeFile(path)
+    if name is not None:
+        return DATASETS[name].opens(path)
+    for entry in DATASETS.values():
+        if entry.recognises(path):
+            return entry.opens(path)
     kind = "folder" if path.is_dir() else "file"
     raise ValueError(
         f"open_dataset: source must be a known data set, got the {kind} source={str(source)!r} that no "

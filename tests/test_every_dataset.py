@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
 
-from snntrace.datasets import SaccadeDigits, SpikeFile
+from snntrace.datasets import NMNIST, SaccadeDigits, SpikeFile
 
 
-@pytest.fixture(params=["digits", pytest.param("spoken", marks=pytest.mark.shared)])
+@pytest.fixture(
+    params=["digits", *(pytest.param(name, marks=pytest.mark.shared) for name in ("spoken", "nmnist"))]
+)
 def data(request, tmp_path):
     if request.param == "digits":
         return SaccadeDigits()
     shared = request.getfixturevalue("shared")
+    if request.param == "nmnist":
+        return NMNIST(shared / "data" / "nmnist")
     return SpikeFile(shared / "data" / "shd_regen" / "shd_regen_small_valid.h5.gz", cache_folder=tmp_path)
 
 

@@ -1,0 +1,106 @@
+"""The bytes of a recording file, and the errors that name a place in it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snntrace.datasets.files.events import DataFileError
+
+FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+AGAIN = "Download or copy the file again."
+
+
+def contents(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
+    """Return the bytes of a file.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    who : str
+        Name of the reader, for the messages.
+
+    Returns
+    -------
+    uint8 array of shape (n_bytes,)
+        All of it; it cannot be written to.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    PermissionError
+        If it may not be read.
+    DataFileError
+        If it is a folder or another thing that is no file, or empty.
+    """
+    try:
+        # Not blocking: opening a pipe would wait for someone to write into it.
+        handle = os.open(path, FLAGS)
+        try:
+            data = _regular(handle, path, who)
+        finally:
+            os.close(handle)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{who}: path must be an existing file, got path={os.fspath(path)}. Check the spelling."
+        ) from error
+    except PermissionError as error:
+        raise PermissionError(
+            f"{who}: path must be a file that may be read, got path={os.fspath(path)}. Change its "
+            f"permissions, or copy it."
+        ) from error
+    if not data:
+        raise DataFileError(f"{who}: the file must hold events, got 0 bytes in {os.fspath(path)}. {AGAIN}")
+    return np.frombuffer(data, np.uint8)
+
+
+def damaged(
+    who: str, path: str | os.PathLike[str], byte: int, must: str, got: str, do: str = AGAIN
+) -> NoReturn:
+    """Raise the error for a file that is not as it must be.
+
+    Parameters
+    ----------
+    who : str
+        Name of the reader.
+    path : str or path
+        The file.
+    byte : int
+        Where in it, from 0.
+    must : str
+        What must hold there.
+    got : str
+        What is there.
+    do : str, optional
+        The remedy.
+
+    Raises
+    ------
+    DataFileError
+        Always.
+    """
+    raise DataFileError(f"{who}: {must}, got {got} at byte {byte} of {Path(path)}. {do}")
+
+
+def _regular(handle: int, path: str | os.PathLike[str], who: str) -> bytes:
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else "device"
+        raise DataFileError(
+            f"{who}: path must be a file, got the {kind} path={os.fspath(path)}. Name a file."
+        )
+    data = os.read(handle, status.st_size)
+    if len(data) == status.st_size:
+        return data
+    # One call reads up to 2 GiB.
+    parts = [data]
+    while parts[-1]:
+        parts.append(os.read(handle, status.st_size))
+    return b"".join(parts)

@@ -1,0 +1,315 @@
+"""N-MNIST: MNIST's digits before a moving event camera."""
+
+from __future__ import annotations
+
+import operator
+import os
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snntrace.datasets.files.contents import contents
+from snntrace.datasets.files.nmnist_bin import NMNIST as SENSOR
+from snntrace.datasets.files.nmnist_bin import units_of
+
+DIGITS = tuple(str(digit) for digit in range(10))
+OFFICIAL = {"train": 60_000, "test": 10_000}
+LAYOUT = "folders Train and Test, each with folders 0 to 9 of .bin files"
+WHERE = "Download N-MNIST (doi:10.17632/468j46mzdv.1) and unzip Train.zip and Test.zip."
+
+
+class NMNIST:
+    """A folder of N-MNIST: an event camera looks at MNIST's digits in three saccades.
+
+    Recording ``<part>/<digit>/<number>.bin`` is of class `digit`; `number` is the picture's place in MNIST,
+    from 1. They come in the order of the digits and, within a digit, of the numbers. An event of polarity
+    `p` (1: ON) at column `x`, row `y` is of unit ``(p * 34 + y) * 34 + x``.
+
+    A recording is read when it is asked for, or all of them at once with `preload`. The camera moves for
+    0.3 s, the first 0.1 s of which are the first saccade.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder that holds ``Train`` and ``Test`` (of any case), or one of these itself.
+    split : {'train', 'test'}, optional
+        The official part to take. Default: the folder's own, if `path` is one part; else ``'train'``.
+    preload : bool, default False
+        Read all files now and keep their bytes, 5 an event (1.3 GB for the training part).
+    ordered : bool, default True
+        Refuse a recording in which time goes backwards. False: keep its events as they are.
+
+    Attributes
+    ----------
+    path : Path
+        The folder of the part.
+    split : str
+        Which part it is.
+    labels : int64 array of shape (n_recordings,)
+        The digit.
+    numbers : int64 array of shape (n_recordings,)
+        The picture's number in this part of MNIST, from 1; 0 for a file that has another name.
+    class_names : tuple of str
+        ``"0"`` to ``"9"``.
+    n_units : int
+        2312 = 2 * 34 * 34.
+    sensor : (int, int)
+        ``(34, 34)``, width and height.
+    groups : None
+        The data do not say who wrote a digit.
+    licence, citation : str
+        CC BY-SA 4.0; what to cite.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or no such part in it.
+    ValueError
+        If it is no folder of N-MNIST, or not the part that `split` names.
+
+    References
+    ----------
+    G. Orchard, A. Jayawant, G. K. Cohen, N. Thakor, "Converting Static Image Datasets to Spiking Neuromorphic
+    Datasets Using Saccades", Frontiers in Neuroscience 9, 437 (2015).
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from snntrace.datasets import NMNIST
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "Train" / "7").mkdir(parents=True)
+    >>> _ = (folder / "Train" / "7" / "00016.bin").write_bytes(bytes([3, 33, 0x80, 1, 0]))
+    >>> data = NMNIST(folder)
+    >>> data, data.labels, data.numbers, data.events(0)
+    (NMNIST(train: 1 of 60000 recordings, 2312 units), array([7]), array([16]),
+     (array([0.000256]), array([2281])))
+    """
+
+    groups = None
+    class_names = DIGITS
+    sensor = SENSOR
+    n_units = 2 * SENSOR[0] * SENSOR[1]
+    licence = "CC BY-SA 4.0"
+    citation = (
+        "G. Orchard, A. Jayawant, G. K. Cohen, N. Thakor, Converting Static Image Datasets to Spiking "
+        "Neuromorphic Datasets Using Saccades, Frontiers in Neuroscience 9, 437 (2015)."
+    )
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        split: str | None = None,
+        *,
+        preload: bool = False,
+        ordered: bool = True,
+    ) -> None:
+        self.path, self.split = part_of(Path(path).expanduser(), split)
+        self.ordered = ordered
+        self._files: list[str] = []
+        labels: list[int] = []
+        for digit in DIGITS:
+            files = recordings_in(self.path / digit)
+            self._files += files
+            labels += [int(digit)] * len(files)
+        if not labels:
+            raise ValueError(
+                f"NMNIST: path must hold recordings, got no .bin file in the folders 0 to 9 of "
+                f"path={self.path}. {WHERE}"
+            )
+        self.labels: NDArray[np.int64] = np.array(labels, np.int64)
+        self.labels.setflags(write=False)
+        self._bytes: NDArray[np.uint8] | None = None
+        self._pointers = np.zeros(len(labels) + 1, np.int64)
+        if preload:
+            self._preload()
+
+    def __len__(self) -> int:
+        """Return the number of recordings.
+
+        Returns
+        -------
+        int
+            The number.
+        """
+        return len(self._files)
+
+    def __repr__(self) -> str:
+        """Return one line with the part and the sizes.
+
+        Returns
+        -------
+        str
+            The line.
+        """
+        return f"NMNIST({self.split}: {len(self)} of {OFFICIAL[self.split]} recordings, {self.n_units} units)"
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """The picture's number in this part of MNIST, from 1; 0 for a file that has another name."""
+        stems = [Path(file).stem for file in self._files]
+        return np.array([int(stem) if stem.isascii() and stem.isdigit() else 0 for stem in stems], np.int64)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of events of each recording; the first use of this or `durations` reads all of them."""
+        return self._scan[0]
+
+    @cached_property
+    def durations(self) -> NDArray[np.float64]:
+        """Time of the last event of each recording, in s."""
+        return self._scan[1]
+
+    @property
+    def duration(self) -> float:
+        """Time of the last event of all recordings, in s."""
+        return float(self.durations.max())
+
+    def events(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the events of one recording.
+
+        Parameters
+        ----------
+        index : int
+            Number of the recording, ``0 .. len(self) - 1``.
+
+        Returns
+        -------
+        times : float64 array of shape (n_events,), in s
+            When.
+        units : int64 array of shape (n_events,)
+            Which unit.
+
+        Raises
+        ------
+        IndexError
+            If there is no such recording.
+        DataFileError
+            If the file is damaged.
+        OSError
+            If it cannot be read.
+        """  # noqa: DOC502
+        row = operator.index(index)
+        if not 0 <= row < len(self._files):
+            raise IndexError(
+                f"NMNIST: index must be in 0 .. {len(self) - 1}, got index={index}. Choose an existing "
+                f"recording."
+            )
+        file = self._files[row]
+        if self._bytes is None:
+            raw = contents(file, "NMNIST")
+        else:
+            raw = self._bytes[self._pointers[row] : self._pointers[row + 1]]
+        return units_of("NMNIST", file, raw, SENSOR, self.ordered)
+
+    def _preload(self) -> None:
+        sizes = [os.stat(file).st_size for file in self._files]
+        np.cumsum(sizes, out=self._pointers[1:])
+        flat = np.empty(self._pointers[-1], np.uint8)
+        for row, file in enumerate(self._files):
+            data = contents(file, "NMNIST")
+            if data.size != sizes[row]:
+                raise OSError(
+                    f"NMNIST: files must not change while they are read, got {data.size} bytes in place of "
+                    f"{sizes[row]} in {file}. Read again when it is complete."
+                )
+            flat[self._pointers[row] : self._pointers[row + 1]] = data
+        # As the bytes of a single file are, so that the kernel is compiled for one type.
+        flat.setflags(write=False)
+        self._bytes = flat
+
+    @cached_property
+    def _scan(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        lengths, ends = np.zeros(len(self), np.int64), np.zeros(len(self))
+        for row in range(len(self)):
+            times = self.events(row)[0]
+            lengths[row], ends[row] = times.size, times.max(initial=0.0)
+        lengths.setflags(write=False)
+        ends.setflags(write=False)
+        return lengths, ends
+
+
+def part_of(path: Path, split: str | None) -> tuple[Path, str]:
+    """Find the folder of one official part.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of all parts, or of one.
+    split : {'train', 'test'} or None
+        Which part; None: what `path` is, or ``'train'``.
+
+    Returns
+    -------
+    folder : Path
+        The part's folder.
+    split : str
+        Which part it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or no such part in it.
+    ValueError
+        If `path` is another part, or `split` is none.
+    """
+    if split not in {None, *OFFICIAL}:
+        raise ValueError(f"NMNIST: split must be 'train' or 'test', got split={split!r}. Choose one.")
+    if not path.exists():
+        raise FileNotFoundError(f"NMNIST: path must be an existing folder, got path={path}. {WHERE}")
+    if not path.is_dir():
+        raise ValueError(f"NMNIST: path must be a folder, got the file path={path}. {WHERE}")
+    if any((path / digit).is_dir() for digit in DIGITS):
+        own = path.resolve().name.lower()
+        if own in OFFICIAL and split not in {None, own}:
+            raise ValueError(
+                f"NMNIST: split must be the part that path is, got split={split!r} and path={path}. "
+                f"Give the folder above it."
+            )
+        return path, own if own in OFFICIAL else split or "train"
+    wanted = split or "train"
+    for folder in sorted(path.iterdir()):
+        if folder.name.lower() == wanted and folder.is_dir():
+            return folder, wanted
+    raise FileNotFoundError(
+        f"NMNIST: path must hold {LAYOUT}, got no folder {wanted.capitalize()} in path={path}. {WHERE}"
+    )
+
+
+def is_nmnist(path: Path) -> bool:
+    """Tell whether a path is a folder of N-MNIST or one of its parts.
+
+    Parameters
+    ----------
+    path : Path
+        Any path.
+
+    Returns
+    -------
+    bool
+        True where there are .bin files in folders 0 to 9, of the path or of its parts.
+    """
+    if not path.is_dir():
+        return False
+    parts = [path, *(part for part in path.iterdir() if part.name.lower() in OFFICIAL)]
+    return any(recordings_in(part / digit) for part in parts for digit in DIGITS)
+
+
+def recordings_in(folder: Path) -> list[str]:
+    """Return the .bin files of a folder by their names; none if there is no such folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    list of str
+        Paths of its files, except those whose name starts with a dot, which some unpackers leave behind.
+    """
+    if not folder.is_dir():
+        return []
+    inside = str(folder) + os.sep
+    return [inside + name for name in sorted(os.listdir(folder)) if name.endswith(".bin") and name[0] != "."]
