@@ -178,9 +178,10 @@ class Spatial:
     ) -> None:
         def product(relation: Dense, env: Mapping[Variable, Array]) -> Array:
             x = read(operands if operands is not None else env, relation.operand)
-            w = jax.lax.stop_gradient(weights.floats[self.functions.float_slot[relation.weight]])
-            value = point.products[self.functions.product_slot[id(relation)]]
-            y = pin(value, relation.apply(x, w))
+            y = point.products[self.functions.product_slot[id(relation)]]
+            if x is not None:  # an input that came as event lists is None: nothing is differentiated there
+                w = jax.lax.stop_gradient(weights.floats[self.functions.float_slot[relation.weight]])
+                y = pin(y, relation.apply(x, w))
             return y + deltas[id(relation)] if id(relation) in deltas else y
 
         products = {e: lambda env, r=r: product(r, env) for e, r in self.functions.by_equation.items()}

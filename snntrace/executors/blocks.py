@@ -7,10 +7,13 @@ than arithmetic. A block does fit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from snntrace.events.spikes import Spikes
 
 Array = Any
 BLOCK = 16
@@ -47,8 +50,8 @@ def scan_blocks(
         `per_block`; outs have a leading time axis, or are None.
     state : pytree
         What is carried.
-    values : pytree of arrays (T, ...)
-        What is cut into blocks.
+    values : pytree of arrays (T, ...) and Spikes
+        What is cut into blocks. The lists of `Spikes` are shared; their pointers are cut.
     size : int
         Steps of a block.
     reverse : bool
@@ -63,27 +66,50 @@ def scan_blocks(
     outs : pytree of arrays (T, ...)
         The outs, joined in time.
     """
-    length = jax.tree.leaves(values)[0].shape[0]
-    whole, size, left = split_length(length, size)
-    head = jax.tree.map(lambda v: v[: whole * size].reshape(whole, size, *v.shape[1:]), values)
-    tail = jax.tree.map(lambda v: v[whole * size :], values)
+    leaves, tree = jax.tree.flatten(values, is_leaf=lambda v: isinstance(v, Spikes))
+    whole, size, left = split_length(leaves[0].shape[0], size)
+    head: Any = [_head(v, whole, size) for v in leaves]
+    tail: Any = [_tail(v, whole * size) for v in leaves]
+
+    def one(state: Any, block: Any) -> tuple[Any, Any]:
+        cut, *extra = (block,) if per_block is None else block
+        parts = [
+            replace(v, pointers=part) if isinstance(v, Spikes) else part
+            for v, part in zip(leaves, cut, strict=True)
+        ]
+        joined = jax.tree.unflatten(tree, parts)
+        return function(state, (joined, *extra) if extra else joined)
+
     if per_block is not None:
         head = (head, jax.tree.map(lambda v: v[:whole], per_block))
         tail = (tail, jax.tree.map(lambda v: v[-1], per_block)) if left else None
 
     def run_head(state: Any) -> tuple[Any, Any]:
         if whole == 1:
-            state, out = function(state, jax.tree.map(lambda v: v[0], head))
+            state, out = one(state, jax.tree.map(lambda v: v[0], head))
             return state, out
-        state, out = jax.lax.scan(function, state, head, reverse=reverse)
+        state, out = jax.lax.scan(one, state, head, reverse=reverse)
         return state, jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), out)
 
     if not left:
         return run_head(state)
     if reverse:
-        state, last = function(state, tail)
+        state, last = one(state, tail)
         state, first = run_head(state)
     else:
         state, first = run_head(state)
-        state, last = function(state, tail)
+        state, last = one(state, tail)
     return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, last)
+
+
+def _head(values: Any, whole: int, size: int) -> Array:
+    """Cut the whole blocks off, (whole, size, ...); of lists the pointers, (whole, batch, size + 1)."""
+    if isinstance(values, Spikes):
+        places = size * jnp.arange(whole)[:, None] + jnp.arange(size + 1)
+        return jnp.moveaxis(jnp.asarray(values.pointers)[:, places], 1, 0)
+    return values[: whole * size].reshape(whole, size, *values.shape[1:])
+
+
+def _tail(values: Any, start: int) -> Array:
+    """Return what is behind the whole blocks; of lists the pointers."""
+    return jnp.asarray(values.pointers)[:, start:] if isinstance(values, Spikes) else values[start:]

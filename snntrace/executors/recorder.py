@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from snntrace.compiler.perturb import Arrays, Point, Weights, run
 from snntrace.executors.blocks import block_size, scan_blocks, split_length
 from snntrace.executors.engine import Engine
+from snntrace.executors.generic_events import EventProducts, Inputs
 from snntrace.jaxprs import Equation, Variable, read
 
 Array = Any
@@ -33,9 +35,17 @@ class Recorder:
 
     What depends on the input alone is computed for a block of steps at once, before the scan; the step's
     result is computed for a block at once, behind it.
+
+    Parameters
+    ----------
+    engine : Engine
+        The graph under a rule.
+    events : EventProducts
+        The products that go by events.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, events: EventProducts) -> None:
+        self.events = events
         self.functions = functions = engine.functions
         self.spatial = engine.signals.spatial
         step = functions.graph.step
@@ -65,7 +75,7 @@ class Recorder:
         return tuple(leaf.slot for leaf in graph.step.others if leaf.old in inputs)
 
     def __call__(
-        self, weights: Weights, xs: Arrays, hidden: Arrays, others: Arrays
+        self, weights: Weights, xs: Inputs, hidden: Arrays, others: Arrays
     ) -> tuple[Arrays, Tape, Arrays, Arrays]:
         """Run a window.
 
@@ -80,59 +90,64 @@ class Recorder:
         """
         zeros = self.spatial.zero_signals()
 
-        def block(state: tuple[Arrays, Arrays], x: Arrays) -> Any:
+        def block(state: tuple[Arrays, Arrays], x: Inputs) -> Any:
             after, tape = self._block(weights, x, *state)
             points = self.points(x, tape)
             results = jax.vmap(lambda p: self.spatial(weights, p, zeros)[0])(points)
             return after, (results, tape.new, tape.products, tape.others)
 
         after, (results, new, products, kept) = scan_blocks(
-            block, (hidden, others), xs, block_size(xs[0].shape[0])
+            block, (hidden, others), xs, block_size(xs.length)
         )
         return results, Tape(new, products, kept, (hidden, others)), *after
 
-    def _block(self, weights: Weights, xs: Arrays, hidden: Arrays, others: Arrays) -> tuple[Any, Tape]:
+    def _block(self, weights: Weights, xs: Inputs, hidden: Arrays, others: Arrays) -> tuple[Any, Tape]:
         functions, step = self.functions, self.functions.graph.step
-        passed = jax.vmap(lambda x: self._run_ahead(weights, x))(xs)
+        listed = self.events.listed(weights, xs)
+        products = self.events.scanned(weights)
+        passed = jax.vmap(lambda x, known: self._run_ahead(weights, x, known, products))(xs.arrays, listed)
 
         def body(carry: tuple[Arrays, Arrays], now: tuple[Arrays, Arrays]) -> Any:
             old, old_others = carry
             x, values = now
             env = functions.environment(weights, x, old, old_others)
             env.update(zip(self.passed, values, strict=True))
-            run(self.inside, env)
+            run(self.inside, env, products=products)
             new = tuple(read(env, leaf.new) for leaf in step.hidden)
             new_others = tuple(read(env, leaf.new) for leaf in step.others)
-            products = tuple(env[r.output] for r in functions.products if r.output not in self.products_ahead)
-            return (new, new_others), (new, products, tuple(old_others[i] for i in self.kept_others))
+            inside = tuple(env[r.output] for r in functions.products if r.output not in self.products_ahead)
+            return (new, new_others), (new, inside, tuple(old_others[i] for i in self.kept_others))
 
-        after, (new, inside, kept) = jax.lax.scan(body, (hidden, others), (xs, passed))
+        after, (new, inside, kept) = jax.lax.scan(body, (hidden, others), (xs.arrays, passed))
         ahead = dict(zip(self.passed, passed, strict=True))
         inner = iter(inside)
-        products = tuple(
+        recorded = tuple(
             ahead[r.output] if r.output in self.products_ahead else next(inner) for r in functions.products
         )
-        return after, Tape(new, products, kept, (hidden, others))
+        return after, Tape(new, recorded, kept, (hidden, others))
 
-    def _run_ahead(self, weights: Weights, x: Arrays) -> Arrays:
+    def _run_ahead(
+        self, weights: Weights, x: Arrays, known: Mapping[Variable, Array], products: Mapping[Equation, Any]
+    ) -> Arrays:
         step = self.functions.graph.step
         env = dict(step.program.constants)
         env.update(zip(self.functions.float_vars, weights.floats, strict=True))
         env.update(zip(self.functions.other_vars, weights.others, strict=True))
         env.update(zip(step.arguments, x, strict=True))
-        run(self.ahead, env)
+        env.update(known)
+        run(self.ahead, env, products=products)
         return tuple(env[v] for v in self.passed)
 
-    def points(self, xs: Arrays, tape: Tape) -> Point:
+    def points(self, xs: Inputs, tape: Tape) -> Point:
         """Lay a tape out as points."""
         hidden, others = tape.before
-        length = xs[0].shape[0]
+        length = xs.length
         # What no replay reads is not on the tape: its place holds what the window began with.
         all_others = [jnp.broadcast_to(o, (length, *jnp.shape(o))) for o in others]
         for slot, values in zip(self.kept_others, tape.others, strict=True):
             all_others[slot] = values
         old = tuple(jnp.concatenate([h[None], n[:-1]]) for h, n in zip(hidden, tape.new, strict=True))
-        return Point(xs, old, tape.new, tuple(all_others), tape.products)
+        return Point(xs.arrays, old, tape.new, tuple(all_others), tape.products)
 
     def before_blocks(self, tape: Tape, size: int) -> Any:
         """Return the states before each block of a tape."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from snntrace.executors.engine import (
     projected_signals,
     refuse_input_gradients,
 )
+from snntrace.executors.generic_events import EventProducts, Inputs
 from snntrace.executors.recorder import Recorder, Tape
 from snntrace.executors.signals import Given
 from snntrace.executors.window import WindowBackward
@@ -37,30 +38,35 @@ class SequencePass:
     carry : bool
         Whether to start from the given traces and to leave new ones. Without, the sequence stands
         alone: traces are neither taken nor left, and none is made for a single window.
+    by_events : iterable of int
+        Products, by id, that are computed at the cost of the spikes.
     """
 
-    def __init__(self, engine: Engine, window: int | None, carry: bool) -> None:
+    def __init__(
+        self, engine: Engine, window: int | None, carry: bool, by_events: Iterable[int] = ()
+    ) -> None:
         self.engine = engine
         self.window = window
         self.carry = carry
-        self.recorder = Recorder(engine)
+        self.events = EventProducts(engine, by_events)
+        self.recorder = Recorder(engine, self.events)
         self.backward = WindowBackward(engine, self.recorder)
 
     def _run_window(
-        self, weights: Weights, xs: Arrays, at: Carried, traced: bool
+        self, weights: Weights, xs: Inputs, at: Carried, traced: bool
     ) -> tuple[Arrays, Tape, Carried]:
         results, tape, hidden, others = self.recorder(weights, xs, at.hidden, at.others)
         traces = self.backward.end_traces(weights, xs, tape, at.traces) if traced else at.traces
         return results, tape, Carried(hidden, others, traces)
 
-    def run(self, params: Arrays, xs: Arrays, carried: Carried) -> tuple[Arrays, Carried, Tape | None]:
+    def run(self, params: Arrays, xs: Inputs, carried: Carried) -> tuple[Arrays, Carried, Tape | None]:
         """Run a sequence; a single window leaves its tape."""
         weights = self.engine.functions.weights(params)
-        if self.window is None or self.window >= len(xs[0]):
+        if self.window is None or self.window >= xs.length:
             results, tape, after = self._run_window(weights, xs, carried, self.carry)
             return results, after, tape
 
-        def one(at: Carried, x: Arrays) -> tuple[Carried, Arrays]:
+        def one(at: Carried, x: Inputs) -> tuple[Carried, Arrays]:
             results, _, after = self._run_window(weights, x, at, self.carry)
             return after, results
 
@@ -68,7 +74,7 @@ class SequencePass:
         return results, after, None
 
     def gradients(
-        self, params: Arrays, xs: Arrays, carried: Carried, given: Given, tape: Tape | None
+        self, params: Arrays, xs: Inputs, carried: Carried, given: Given, tape: Tape | None
     ) -> Arrays:
         """Compute the gradient of a sequence; several windows are run once more, each from its start."""
         weights = self.engine.functions.weights(params)
@@ -86,31 +92,39 @@ class SequencePass:
 
         start = carried if self.carry else carried._replace(traces=self.engine.zero_traces())
         zeros = [jnp.zeros_like(v) for v in weights.floats]
-        (_, direct), _ = scan_blocks(one, (start, zeros), (xs, given), self.window or len(xs[0]))
+        (_, direct), _ = scan_blocks(one, (start, zeros), (xs, given), self.window or xs.length)
         return self.engine.functions.pull_back(params, direct)
 
 
-def unroll_function(engine: Engine, window: int | None, carry: bool) -> Callable[..., tuple[Arrays, Carried]]:
-    """Make ``unroll(params, xs, carried, projected) -> (results, carried)``, differentiable along params."""
-    sequence = SequencePass(engine, window, carry)
+def unroll_function(
+    engine: Engine, window: int | None, carry: bool, by_events: Iterable[int] = ()
+) -> Callable[..., tuple[Arrays, Carried]]:
+    """Make ``unroll(params, xs, carried, projected) -> (results, carried)``, differentiable along params.
+
+    Inputs may be `Spikes`; `by_events` are the products, by id, that are computed at the cost of the spikes.
+    """
+    sequence = SequencePass(engine, window, carry, by_events)
 
     @jax.custom_vjp
     def unroll(params: Arrays, xs: Arrays, carried: Carried, projected: Any) -> tuple[Arrays, Carried]:
-        results, after, _ = sequence.run(params, xs, carried)
+        results, after, _ = sequence.run(params, sequence.events.inputs(xs), carried)
         return results, after
 
     def unroll_fwd(params: Any, xs: Any, carried: Any, projected: Any) -> tuple[Any, Any]:
         refuse_input_gradients(xs)
         params, xs, carried, projected = primal_values((params, xs, carried, projected))
-        results, after, tape = sequence.run(params, xs, carried)
-        return (results, after), (params, xs, carried, projected, tape)
+        inputs = sequence.events.inputs(xs)
+        results, after, tape = sequence.run(params, inputs, carried)
+        return (results, after), (params, inputs, carried, projected, tape)
 
     def unroll_bwd(residuals: Any, cotangents: Any) -> tuple[Any, None, None, None]:
-        params, xs, carried, projected, tape = residuals
+        params, inputs, carried, projected, tape = residuals
         results_ct, carried_ct = instantiate(cotangents)
-        states_ct = tuple(jnp.zeros((len(xs[0]), *c.shape), c.dtype).at[-1].set(c) for c in carried_ct.hidden)
+        states_ct = tuple(
+            jnp.zeros((inputs.length, *c.shape), c.dtype).at[-1].set(c) for c in carried_ct.hidden
+        )
         given = Given(results_ct, states_ct, projected_signals(engine, results_ct, projected))
-        return sequence.gradients(params, xs, carried, given, tape), None, None, None
+        return sequence.gradients(params, inputs, carried, given, tape), None, None, None
 
     unroll.defvjp(unroll_fwd, unroll_bwd, symbolic_zeros=True)
     return unroll

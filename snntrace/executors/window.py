@@ -20,6 +20,7 @@ from snntrace.compiler.relations import Dense
 from snntrace.compiler.sites import Site
 from snntrace.executors.blocks import block_size, scan_blocks
 from snntrace.executors.engine import Engine
+from snntrace.executors.generic_events import Inputs
 from snntrace.executors.recorder import Recorder, Tape
 from snntrace.executors.recursion import total
 from snntrace.executors.signals import Given
@@ -98,7 +99,7 @@ class WindowBackward:
 
     # Traces ------------------------------------------------------------------------------------
 
-    def end_traces(self, weights: Weights, xs: Arrays, tape: Tape, traces: Arrays) -> Arrays:
+    def end_traces(self, weights: Weights, xs: Inputs, tape: Tape, traces: Arrays) -> Arrays:
         """Compute the traces at a window's end from those at its start."""
         engine = self.engine
         points = self.recorder.points(xs, tape)
@@ -106,16 +107,15 @@ class WindowBackward:
         bases = [self._bases(g, weights, points, prepared) for g in engine.graph.groups]
         result = []
         for layout, trace in zip(engine.layouts, traces, strict=True):
-            operands = None
-            if isinstance(layout.relation, Dense):
-                operands = jax.vmap(lambda p, r=layout.relation: engine.operand_rows(r, weights, p))(points)
+            found, relation = bases[layout.route.group.index], layout.relation
+            posts = [basis.posts[layout.site] for basis in found]
+            if isinstance(relation, Dense):
+                ys = [jax.vmap(layout.columns)(post) for post in posts]
+                gains = self.recorder.events.outer_each(relation, weights, xs, points, ys)
+            else:
+                gains = [post.sum(0) for post in posts]
             rows = []
-            for basis in bases[layout.route.group.index]:
-                post = basis.posts[layout.site]
-                if operands is None:
-                    grown = post.sum(0)
-                else:
-                    grown = jnp.einsum("tfj,tfk->fjk", operands, jax.vmap(layout.columns)(post))
+            for basis, grown in zip(found, gains, strict=True):
                 past = [layout.factor(layout.at_output(mu)) * trace[q] for q, mu in enumerate(basis.mu)]
                 rows.append(total([*past, grown], grown))
             result.append(jnp.stack(rows))
@@ -135,7 +135,7 @@ class WindowBackward:
     # Gradients ---------------------------------------------------------------------------------
 
     def gradients(
-        self, weights: Weights, xs: Arrays, tape: Tape, given: Given, traces: Arrays | None
+        self, weights: Weights, xs: Inputs, tape: Tape, given: Given, traces: Arrays | None
     ) -> list[Array]:
         """Compute a window's gradient at the end of each weight chain."""
         engine = self.engine
@@ -148,12 +148,12 @@ class WindowBackward:
             mus, summed = state
             (x, inner, given_t), before = now
             points = self.recorder.points(x, inner._replace(before=before))
-            direct, mus = self._block(weights, points, given_t, mus, prepared)
+            direct, mus = self._block(weights, x, points, given_t, mus, prepared)
             return (mus, [a + b for a, b in zip(summed, direct, strict=True)]), None
 
         values = (xs, tape._replace(before=()), given)
         start = (zeros, [jnp.zeros_like(v) for v in weights.floats])
-        size = block_size(xs[0].shape[0])
+        size = block_size(xs.length)
         befores = self.recorder.before_blocks(tape, size)
         (mus, direct), _ = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
         for layout, trace in zip(engine.layouts, traces or (), strict=traces is not None):
@@ -165,6 +165,7 @@ class WindowBackward:
     def _block(
         self,
         weights: Weights,
+        xs: Inputs,
         points: Point,
         given: Given,
         mus: tuple[Arrays, ...],
@@ -183,9 +184,8 @@ class WindowBackward:
             post = total(posts + ([side[id(relation)]] if id(relation) in side else []), posts[0])
             slot = engine.functions.float_slot[relation.weight]
             if isinstance(relation, Dense):
-                x = jax.vmap(lambda p, r=relation: engine.operand_rows(r, weights, p))(points)
                 y = jax.vmap(relation.columns)(post)
-                product = x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
+                product = self.recorder.events.outer(relation, weights, xs, points, y)
                 direct[slot] = direct[slot] + relation.unmatrix(product)
             else:
                 direct[slot] = direct[slot] + relation.gather(post.sum(0))
