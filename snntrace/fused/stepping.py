@@ -1,0 +1,504 @@
+"""A stage one step at a time: its step, its learning signals, and the way back over a window of steps.
+
+The way back of a window of K steps goes inside each unit, in S + 1 channels. Channel 0 takes the learning
+signals on its way,
+
+    lam_0^t = L^t + mu_0^t,    mu_0^(t-1) = D^T lam_0^t,    mu_0^K = 0,
+
+and gives the window's part of the gradient, ``post_0^t = Df . lam_0^t`` at events and ``mu_0^0`` at what was
+before. The others start as a one at each of the S states behind the window and take nothing: they give the
+traces, ``post_q^t``, and the window's transition ``Phi_qr = mu_(q+1)^0[r]``. Nothing is divided by, so that
+any D will do, that of a hard reset included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from snntrace.compiler.relations import Dense
+from snntrace.compiler.sites import Site
+from snntrace.fused.arena import Arena
+from snntrace.fused.backward import Backward, Given, Signals
+from snntrace.fused.forward import Forward, RowNames
+from snntrace.fused.kernels import Source
+from snntrace.fused.rows import BLOCK, RING
+from snntrace.jaxprs import Variable
+
+
+@dataclass(frozen=True)
+class EventList:
+    """Where the events of a source are: one row of them for each step of a window.
+
+    `pointers` and `units` are places among the integers, `sizes` among a sample's numbers; `shift` is the row
+    of a window's first step where a product reads it.
+    """
+
+    pointers: int
+    units: int
+    sizes: int
+    width: int
+
+
+class Places:
+    """The arenas of a stream: of each sample, its numbers and its integers; of all, weights and gradients."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.own = Arena()
+        self.integers = Arena()
+        self.shared = Arena()
+
+    def event_list(self, name: str, width: int) -> EventList:
+        """Take room for a list with a row for each step, and one for what was before them."""
+        rows = self.steps + 1
+        return EventList(
+            self.integers.new(f"{name} pointers", rows + 1),
+            self.integers.new(f"{name} units", rows * width),
+            self.own.new(f"{name} sizes", rows * width),
+            width,
+        )
+
+
+class At(RowNames):
+    """Writes places of an arena as `RowNames` writes rows of scratch memory."""
+
+    def at(self, row: int) -> str:
+        """Write the place of unit i in a row that begins at `row`."""
+        return f"w[{row} + i]"
+
+
+class Parameters:
+    """Unit-wise parameters of some code, kept among each sample's numbers.
+
+    Parameters
+    ----------
+    places : Places
+        The arenas.
+    name : str
+        Beginning of their places' names.
+    variables : sequence of Variable
+        The parameters.
+    width : int
+        Number of units.
+    """
+
+    def __init__(self, places: Places, name: str, variables: Sequence[Variable], width: int) -> None:
+        self.names = {v: f"{name} {m}" for m, v in enumerate(variables)}
+        self.codes: dict[Variable, str] = {}
+        self.loads: list[str] = []
+        for m, (v, place) in enumerate(self.names.items()):
+            one = int(np.prod(v.shape, dtype=int)) == 1
+            at = places.own.new(place, 1 if one else width)
+            kind = np.dtype(v.dtype).kind
+            code = f"p{m}" if one else f"w[{at} + i]"
+            if one:
+                self.loads.append(f"p{m} = w[{at}]")
+            self.codes[v] = f"({code} != 0)" if kind == "b" else f"np.int64({code})" if kind in "iu" else code
+
+
+class Stepping:
+    """Writes the kernels of a stage.
+
+    Parameters
+    ----------
+    name : str
+        What tells its kernels from those of other stages.
+    forward, backward : Forward, Backward
+        Its code.
+    places : Places
+        The arenas.
+    arguments : mapping of Dense to EventList
+        Where the events of products with the input are.
+    lower : mapping of Port to EventList
+        Where those of the ports of lower stages are.
+    given_states : set of int
+        States at which the read-out gives signals.
+    wanted : sequence of int
+        Products at whose operand a signal is needed within the step.
+    projected : bool
+        Whether signals are projected onto the stage.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Forward,
+        backward: Backward,
+        places: Places,
+        arguments: Mapping[Dense, EventList],
+        lower: Mapping[Any, EventList],
+        given_states: set[int],
+        wanted: Sequence[int],
+        projected: bool,
+    ) -> None:
+        self.name, self.forward, self.backward, self.places = name, forward, backward, places
+        self.stage = stage = forward.stage
+        self.n, self.n_states = stage.width, stage.group.n_states
+        self.rows = At(self.n)
+        variables = tuple(dict.fromkeys((*forward.params, *backward.params)))
+        self.params = Parameters(places, f"{name} parameter", variables, self.n)
+        outgoing = {r: None for p in stage.ports for r in p.outgoing}
+        signals = Signals(
+            outgoing, dict.fromkeys(given_states if not backward.cut else ()), self if projected else None
+        )
+        self.given = Given(backward, signals, wanted)
+        self.lists = {port: places.event_list(f"{name} port {j}", self.n) for j, port in enumerate(stage.ports)}
+        self.sources: list[tuple[EventList, int]] = []
+        for product in stage.incoming:
+            if product.port is None:
+                self.sources.append((arguments[product.relation], 0))
+            else:
+                self.sources.append((self.lists[product.port], 0) if product.own else (lower[product.port], 1))
+        self._take_places()
+
+    # Places ------------------------------------------------------------------------------------
+
+    def _take_places(self) -> None:
+        n, states, places = self.n, range(self.n_states), self.places
+        own, steps = places.own, places.steps
+
+        def row(what: str, *lead: int) -> int:
+            return own.new(f"{self.name} {what}", *lead, n)
+
+        backward, stage = self.backward, self.stage
+        self.states = [row(f"state {q}") for q in states]
+        self.sums = [row(f"sum {k}") for k in range(len(stage.incoming))]
+        self.values = [row(f"value {j}") for j in range(len(stage.ports))]
+        self.signal = [row(f"signal {q}") for q in states]
+        self.down = {k: row(f"down {k}") for k in self.given.down}
+        self.zbar = {k: row(f"operand {k}") for k in self.given.down if stage.incoming[k].own}
+        self.place = {
+            "mu": [],
+            "old": [row(f"old {q}") for q in states],
+            "new": [row(f"new {q}") for q in states],
+            "sum": [row(f"past sum {k}") for k in backward.sums],
+            "bar": [row(f"bar {j}") for j in range(len(stage.ports))],
+            "given": [row(f"given {q}") for q in self.given.states],
+            "projected": [row("projected")] if self.given.projected else [],
+            "diagonal": [row(f"diagonal {k}") for k in range(len(stage.own))],
+            "total": [row(f"total {m}") for m in range(len(backward.trained) + len(backward.elementwise))],
+        }
+        channels = range(self.n_states + 1)
+        self.mus = [[row(f"mu {c} {q}") for q in states] for c in channels]
+        self.posts = [[row(f"post {c} {m}") for m in range(len(backward.sites))] for c in channels]
+        self.grown = [
+            [row(f"grown {c} {m}") for m in range(len(backward.elementwise))] for c in channels
+        ]
+        self.unit_traces = [
+            [row(f"unit trace {m} {q}") for q in states] for m in range(len(backward.elementwise))
+        ]
+        self.spare = own.new(f"{self.name} spare", self.n_states * min(n, BLOCK))
+        self.slot = row("slot", self.n_states * self.n_states + self.n_states)
+        # Rings: one row for each step of a window, or each of some windows.
+        self.path = {q: row(f"path {q}", steps + 1) for q in sorted(stage.kept)}
+        self.past_sums = [row(f"past sums {k}", steps) for k in backward.sums]
+        self.past_signals = [row(f"past signals {q}", steps) for q in states]
+        self.past_posts = row("past posts", self.n_states + 1, len(backward.sites), steps)
+        self.ring = row("ring", RING, self.n_states * self.n_states + self.n_states)
+        shared, ints = places.shared, places.integers
+        self.weights, self.gradients, self.traces, self.sorted = [], [], [], []
+        for k, product in enumerate(stage.incoming):
+            _, pre, post = product.relation.sizes
+            width = self.sources[k][0].width
+            self.weights.append(shared.new(f"{self.name} weight {k}", pre, post))
+            self.gradients.append(shared.new(f"{self.name} gradient {k}", pre, post))
+            self.traces.append(own.new(f"{self.name} trace {k}", pre, self.n_states, post))
+            self.sorted.append(
+                (
+                    ints.new(f"{self.name} stamps {k}", pre),
+                    ints.new(f"{self.name} starts {k}", pre + 2),
+                    ints.new(f"{self.name} when {k}", steps * width),
+                    own.new(f"{self.name} size {k}", steps * width),
+                )
+            )
+        self.backs: dict[Dense, int] = {}
+        for j, port in enumerate(stage.ports):
+            for r, relation in enumerate(port.outgoing):
+                if (j, r) in self.given.products:
+                    _, pre, post = relation.sizes
+                    self.backs[relation] = shared.new(f"{self.name} back {j} {r}", post, pre)
+        for k in self.zbar:
+            if self._own_trained(k):
+                relation = stage.incoming[k].relation
+                self.backs[relation] = shared.new(f"{self.name} back {k}", self.n, self.n)
+
+    def _own_trained(self, k: int) -> list[Any]:
+        """List what is trained at the operand of a recurrent product."""
+        port = self.stage.incoming[k].port
+        if port is None:
+            return []
+        return [key for key in self.backward.port_pullbacks[port].outputs if key[0] == "param"]
+
+    # Kernels -----------------------------------------------------------------------------------
+
+    def _begin(self, source: Source, head: str) -> Source:
+        block = source.block(head)
+        source.depth += 1
+        source(*self.params.loads, "pass")
+        source.depth -= 1
+        return block
+
+    def _copy(self, to: int | str, at: int | str) -> str:
+        return f"copy_within(w, {to}, {at}, {self.n})"
+
+    def begin(self) -> str:
+        """Write ``begin(w, m)``, which opens a window: what the states are, and which units spike."""
+        source = Source()
+        with self._begin(source, "def kernel(w, m):"):
+            with source.block(f"for i in range({self.n}):"):
+                states = [self.rows.at(s) for s in self.states]
+                self.forward.write_ports(source, self.rows, self.params.codes, states, self.values)
+            for value, events in zip(self.values, self.lists.values(), strict=True):
+                x = f"w[{value}:{value + self.n}]"
+                source(f"m[{events.pointers}] = 0")
+                source(
+                    f"m[{events.pointers + 1}] = list_events({x}, w, m, {events.units}, {events.sizes}, 0)"
+                )
+            source(*(self._copy(at, self.states[q]) for q, at in self.path.items()))
+        return source.text
+
+    def step(self) -> str:
+        """Write ``step(w, m, g, t)``: the sums of a step, its new states and its spikes."""
+        n, source = self.n, Source()
+        with self._begin(source, "def kernel(w, m, g, t):"):
+            for k, (events, shift) in enumerate(self.sources):
+                first = f"m[{events.pointers + shift} + t]"
+                stop = f"m[{events.pointers + shift + 1} + t]"
+                source(
+                    f"fill(w, {self.sums[k]}, {n}, F(0))",
+                    f"add_events(w, {self.sums[k]}, {n}, g, {self.weights[k]}, m, {events.units}, "
+                    f"{events.sizes}, {first}, {stop})",
+                )
+            with source.block(f"for i in range({n}):"):
+                self.forward.write_transition(
+                    source, self.rows, self.params.codes, self.states, self.sums, self.values
+                )
+            for q, at in self.path.items():
+                source(self._copy(f"{at} + (t + 1) * {n}", self.states[q]))
+            for k, at in zip(self.backward.sums, self.past_sums, strict=True):
+                source(self._copy(f"{at} + t * {n}", self.sums[k]))
+            source(*(f"fill(w, {at} + t * {n}, {n}, F(0))" for at in self.past_signals))
+            for value, events in zip(self.values, self.lists.values(), strict=True):
+                x = f"w[{value}:{value + n}]"
+                source(
+                    f"m[{events.pointers + 2} + t] = list_events({x}, w, m, {events.units}, {events.sizes}, "
+                    f"m[{events.pointers + 1} + t])"
+                )
+        return source.text
+
+    def learn(self, signals: Mapping[Dense, int]) -> str:
+        """Write ``learn(w, g, t)``, which turns what comes from above into the signals of a step.
+
+        Parameters
+        ----------
+        signals : mapping of Dense to int
+            Where the signal at the output of each outgoing product is.
+
+        Returns
+        -------
+        str
+            The code.
+        """
+        stage, backward, n, source = self.stage, self.backward, self.n, Source()
+        names = self._names(new=self.states, sums=self.sums)
+        with self._begin(source, "def kernel(w, g, t):"):
+            for j, port in enumerate(stage.ports):
+                source(f"fill(w, {self.place['bar'][j]}, {n}, F(0))")
+                for r, relation in enumerate(port.outgoing):
+                    if (j, r) in self.given.products:
+                        width = relation.sizes[2]
+                        self._add_back(source, self.place["bar"][j], signals[relation], relation, width)
+            if self.given.down:
+                for q, at in self.path.items():
+                    source(self._copy(self.place["old"][q], f"{at} + t * {n}"))
+            with source.block(f"for i in range({n}):"):
+                terms: list[list[str]] = [[] for _ in self.states]
+                for m, q in enumerate(self.given.states):
+                    terms[q].append(self.rows.at(self.place["given"][m]))
+                if self.given.projected and backward.output is None:
+                    for q in range(self.n_states):
+                        terms[q].append(self.rows.at(self.place["projected"][0]))
+                for j, port in enumerate(stage.ports):
+                    backward.write_port_signals(
+                        source, self.rows, names, self.place, self.given, j, port, terms
+                    )
+                source(*(f"l{q} = {' + '.join(t) or 'F(0)'}" for q, t in enumerate(terms)))
+                source(*(f"{self.rows.at(at)} = l{q}" for q, at in enumerate(self.signal)))
+                if self.given.down:
+                    lam = {f"lam{q}": f"l{q}" for q in range(self.n_states)}
+                    wanted: list[Any] = [
+                        ("post", backward.site_of[stage.incoming[k].relation]) for k in self.given.down
+                    ]
+                    code, found = backward.transition.emit(stage.group.shape, names | lam, "d", wanted)
+                    source(*code.lines)
+                    source(*(f"{self.rows.at(self.down[k])} = {v}" for k, v in zip(self.down, found, strict=True)))
+            for ring, at in zip(self.past_signals, self.signal, strict=True):
+                source(f"add_within(w, {ring} + t * {n}, {at}, {n})")
+            for k in self.zbar:
+                self._write_own_port(source, names, k)
+        return source.text
+
+    def _add_back(self, source: Source, to: int, signal: int, relation: Dense, width: int) -> None:
+        """Add what comes back through a product to a row of its operand's."""
+        at, n = self.backs[relation], self.n
+        source(f"add_signal(w, {to}, w[{signal}:{signal + width}], g, {at}, {n})")
+
+    def _write_own_port(self, source: Source, names: Mapping[Any, str], k: int) -> None:
+        """Take a recurrent operand's signal to its own parameters (a threshold, say)."""
+        port, keys = self.stage.incoming[k].port, self._own_trained(k)
+        if port is None or not keys:
+            return
+        zbar = self.zbar[k]
+        source(f"fill(w, {zbar}, {self.n}, F(0))")
+        self._add_back(source, zbar, self.down[k], self.stage.incoming[k].relation, self.n)
+        before = {leaf.new: names[leaf.old] for leaf in self.stage.group.leaves if leaf.old in names}
+        pullback = self.backward.port_pullbacks[port]
+        with source.block(f"for i in range({self.n}):"):
+            code, found = pullback.emit(
+                self.stage.group.shape, {**names, **before, "zbar": self.rows.at(zbar)}, f"h{k}", keys
+            )
+            source(*code.lines)
+            for (_, which), value in zip(keys, found, strict=True):
+                total = self.place["total"][self.backward.trained.index(which)]
+                source(f"{self.rows.at(total)} += {value}")
+
+    def _names(self, new: Sequence[int], sums: Sequence[int]) -> dict[Any, str]:
+        """Name what derivatives read; `new` and `sums` are the rows of all states and products."""
+        leaves, names = self.stage.group.leaves, dict(self.params.codes)
+        result: dict[Any, str] = dict(names)
+        for q in self.path:
+            result[leaves[q].old] = self.rows.at(self.place["old"][q])
+            result[leaves[q].new] = self.rows.at(new[q])
+        for k in self.backward.sums:
+            result[self.stage.incoming[k].relation.output] = self.rows.at(sums[k])
+        return result
+
+    def back(self) -> str:
+        """Write ``back(w, steps)``: the way back over a window, and traces of unit-wise parameters."""
+        n, source, past = self.n, Source(), dict(zip(self.backward.sums, self.place["sum"], strict=True))
+        names = self._names(self.place["new"], [past.get(k, 0) for k in range(len(self.sums))])
+        with self._begin(source, "def kernel(w, steps):"):
+            for c, rows in enumerate(self.mus):
+                source(*(f"fill(w, {at}, {n}, F({int(c == q + 1)}))" for q, at in enumerate(rows)))
+            source(*(f"fill(w, {at}, {n}, F(0))" for rows in self.grown for at in rows))
+            with source.block("for t in range(steps - 1, -1, -1):"):
+                for q, at in self.path.items():
+                    source(self._copy(self.place["old"][q], f"{at} + t * {n}"))
+                    source(self._copy(self.place["new"][q], f"{at} + (t + 1) * {n}"))
+                for at, ring in zip(self.place["sum"], self.past_sums, strict=True):
+                    source(self._copy(at, f"{ring} + t * {n}"))
+                for at, ring in zip(self.signal, self.past_signals, strict=True):
+                    source(self._copy(at, f"{ring} + t * {n}"))
+                with source.block(f"for i in range({n}):"):
+                    for c in range(self.n_states + 1):
+                        self._write_channel(source, names, c)
+                for c, rows in enumerate(self.posts):
+                    for m, at in enumerate(rows):
+                        source(self._copy(f"{self._posts(c, m)} + t * {n}", at))
+            with source.block(f"for i in range({n}):"):
+                self._write_unit_traces(source)
+        return source.text
+
+    def _posts(self, channel: int, site: int) -> int:
+        """Return where a window's signals at a site are."""
+        return self.past_posts + (channel * len(self.backward.sites) + site) * self.places.steps * self.n
+
+    def _write_channel(self, source: Source, names: Mapping[Any, str], c: int) -> None:
+        backward, at = self.backward, self.rows.at
+        for q, mu in enumerate(self.mus[c]):
+            source(f"lam{q} = {at(self.signal[q])} + {at(mu)}" if c == 0 else f"lam{q} = {at(mu)}")
+        lam = {f"lam{q}": f"lam{q}" for q in range(self.n_states)}
+        code, found = backward.transition.emit(self.stage.group.shape, {**names, **lam}, "c", backward.wanted)
+        source(*code.lines)
+        outputs = dict(zip(backward.wanted, found, strict=True))
+        posts: dict[Site, str] = {s: outputs["post", s] for s in backward.sites}
+        mus = backward.write_mus(source, names, self.place, self.rows, outputs, posts)
+        source(*(f"{at(row)} = {posts[s]}" for row, s in zip(self.posts[c], backward.sites, strict=True)))
+        sites = self.backward.stages.functions.sites
+        for row, relation in zip(self.grown[c], backward.elementwise, strict=True):
+            source(f"{at(row)} += {posts[sites[id(relation)]]}")
+        source(*(f"{at(row)} = {mu}" for row, mu in zip(self.mus[c], mus, strict=True)))
+
+    def _write_unit_traces(self, source: Source) -> None:
+        at, states = self.rows.at, range(self.n_states)
+        for m, traces in enumerate(self.unit_traces):
+            source(*(f"e{q} = {at(e)}" for q, e in enumerate(traces)))
+            total = self.place["total"][len(self.backward.trained) + m]
+            past = [f"{at(self.mus[0][q])} * e{q}" for q in states]
+            source(f"{at(total)} += {' + '.join([at(self.grown[0][m]), *past])}")
+            for q in states:
+                terms = [at(self.grown[q + 1][m]), *(f"{at(self.mus[q + 1][r])} * e{r}" for r in states)]
+                source(f"{at(traces[q])} = {' + '.join(terms)}")
+        source("pass")
+
+    def combine(self) -> str:
+        """Write ``combine(w, window, oldest)``, which joins a window to the transitions of those before it."""
+        n, states, source = self.n, range(self.n_states), Source()
+        at, s = self.rows.at, self.n_states
+        length = (s * s + s) * n
+
+        def phi(q: int, r: int) -> str:
+            return at(self.slot + (q * s + r) * n)
+
+        def mu(r: int) -> str:
+            return at(self.slot + (s * s + r) * n)
+
+        with source.block("def kernel(w, window, oldest):"):
+            with source.block(f"for a in range(max(oldest, window - {RING - 1}), window):"):
+                source(f"slot = {self.ring} + (a % {RING}) * {length}", f"copy_within(w, {self.slot}, slot, {length})")
+                with source.block(f"for i in range({n}):"):
+                    source(*(f"p{q}_{r} = {phi(q, r)}" for q in states for r in states))
+                    for r in states:
+                        terms = [f"{at(self.mus[0][q])} * p{q}_{r}" for q in states]
+                        source(f"{mu(r)} += {' + '.join(terms)}")
+                    for q in states:
+                        for r in states:
+                            terms = [f"{at(self.mus[q + 1][k])} * p{k}_{r}" for k in states]
+                            source(
+                                f"joined = {' + '.join(terms)}",
+                                f"{phi(q, r)} = joined if abs(joined) >= TINY else F(0)",
+                            )
+                source(f"copy_within(w, slot, {self.slot}, {length})")
+            source(f"slot = {self.ring} + (window % {RING}) * {length}")
+            for q in states:
+                for r in states:
+                    source(self._copy(f"slot + {(q * s + r) * n}", self.mus[q + 1][r]))
+            source(*(self._copy(f"slot + {(s * s + r) * n}", self.mus[0][r]) for r in states))
+        return source.text
+
+    def settle(self) -> str:
+        """Write ``settle(w, m, g, steps, window)``: the rows that had events, or whose turn it is."""
+        source = Source()
+        sites = list(self.backward.sites)
+        shift = len(sites) * self.places.steps * self.n
+        with source.block("def kernel(w, m, g, steps, window):"):
+            for k, product in enumerate(self.stage.incoming):
+                events, row = self.sources[k]
+                stamps, starts, when, size = self.sorted[k]
+                pre = product.relation.sizes[1]
+                post = self._posts(0, sites.index(self.backward.site_of[product.relation]))
+                source(
+                    f"sort_events(w, m, {events.pointers + row}, {events.units}, {events.sizes}, steps, {pre}, "
+                    f"{starts}, {when}, {size})",
+                    f"settle_window(w, g, m, {self.gradients[k]}, {self.traces[k]}, {stamps}, {starts}, {when}, "
+                    f"{size}, {self.ring}, {self.spare}, {post}, {shift}, {pre}, {self.n}, {self.n_states}, "
+                    "window, TINY)",
+                )
+            source("pass")
+        return source.text
+
+    def settle_all(self) -> str:
+        """Write ``settle_all(w, m, g, window)``: every row, as of the beginning of a window."""
+        source = Source()
+        with source.block("def kernel(w, m, g, window):"):
+            for k, product in enumerate(self.stage.incoming):
+                source(
+                    f"settle_all(w, g, m, {self.gradients[k]}, {self.traces[k]}, {self.sorted[k][0]}, "
+                    f"{self.ring}, {self.spare}, {product.relation.sizes[1]}, {self.n}, {self.n_states}, window)"
+                )
+            source("pass")
+        return source.text
