@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import brainstate
@@ -16,10 +16,9 @@ from snntrace.errors import NotCompiledError
 from snntrace.events.spikes import Spikes
 from snntrace.executors.bptt import bptt_unroll
 from snntrace.executors.engine import Carried, Engine
-from snntrace.executors.sequence import unroll_function
 from snntrace.executors.states import ModelStates
 from snntrace.executors.streaming import streaming_step
-from snntrace.paths import PATHS, Paths, dense_inputs
+from snntrace.paths import Paths, Plan, check_path, dense_inputs
 from snntrace.rules.feedback import Feedback, check_error_width
 from snntrace.rules.options import check_effect, is_count
 from snntrace.rules.projection import Projection
@@ -62,9 +61,11 @@ class Learner(brainstate.nn.Module):
     window : int, optional
         Steps of a window in `unroll`; the whole sequence if None. It changes cost and memory, never the
         gradient.
-    path : {'auto', 'dense', 'event'}
-        How whole sequences run: `Spikes` event by event where the model allows it and arrays by dense
-        products, all by dense products, or all event by event. It changes cost, never the gradient.
+    path : {'auto', 'dense', 'event'} or mapping of str to these
+        How sequences run: `Spikes` event by event where the model allows it and arrays by dense products, all
+        by dense products, or all event by event. A mapping says it for weight matrices by their names in the
+        report, or by patterns, as in ``{'*w_rec': 'dense', '*': 'event'}``; the first that fits counts. It
+        changes cost, never the gradient.
     signal, reduction, scale, seed, output
         See `Feedback`.
 
@@ -87,7 +88,7 @@ class Learner(brainstate.nn.Module):
         fast_solve: bool = True,
         *,
         window: int | None = None,
-        path: str = "auto",
+        path: str | Mapping[str, str] = "auto",
         signal: str | None = None,
         reduction: str | None = None,
         scale: float | None = None,
@@ -112,8 +113,7 @@ class Learner(brainstate.nn.Module):
                 f"{who}: window must be a positive number of steps or None, got window={window!r}. "
                 "Give e.g. window=20."
             )
-        if path not in PATHS:
-            raise ValueError(f"{who}: path must be one of {', '.join(PATHS)}, got path={path!r}. Use 'auto'.")
+        check_path(who, path)
         given = {
             "B_list": B_list, "target_timing": target_timing, "signal": signal, "reduction": reduction,
             "scale": scale, "seed": seed, "output": output,
@@ -165,9 +165,9 @@ class Learner(brainstate.nn.Module):
         self.engine = Engine(graph, self.rule, cut, outputs, self.fast_solve)
         self.projection = Projection(self.rule, self.feedback, graph, matrices)
         self.paths = Paths(self.rule.name, self.engine, self.path, self.window, self.fast_solve)
-        self.report = Report(self.model, self.engine, str(self.paths))
+        self.report = Report(self.model, self.engine, str(self.paths), self.paths.report())
         self._step = jax.jit(streaming_step(self.engine))
-        self._unrolls: dict[tuple[bool, bool], Callable[..., Any]] = {}
+        self._unrolls: dict[tuple[bool, Plan], Callable[..., Any]] = {}
         with_traces = self.rule.recursion != "full"
         self.traces = [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
 
@@ -284,26 +284,22 @@ class Learner(brainstate.nn.Module):
         length = flat[0].shape[0]
         self.projection.check(y_target, (length,))
         carried = self._carried(traces=carry)
-        by_events = self.paths.by_events(flat, carry)
-        flat = flat if by_events else dense_inputs(flat, graph.step.arguments)
+        plan = self.paths.plan(flat, carry)
+        flat = dense_inputs(flat, graph.step.arguments) if plan.route == "dense" else flat
         if self.rule.recursion == "full":
-            results, after = self._unroller(False, False)(self._states.params(), flat, carried)
+            results, after = self._unroller(False, plan)(self._states.params(), flat, carried)
         else:
             signals = self.projection(y_target, (length,))
-            unroll = self._unroller(carry, by_events)
+            unroll = self._unroller(carry, plan)
             results, after = unroll(self._states.params(), flat, carried, signals)
         self._write(after)
         return jax.tree.unflatten(graph.step.results_tree, results)
 
-    def _unroller(self, carry: bool, by_events: bool) -> Callable[..., Any]:
-        key = (carry, by_events)
+    def _unroller(self, carry: bool, plan: Plan) -> Callable[..., Any]:
+        key = (carry, plan)
         if key not in self._unrolls:
-            if self.rule.recursion == "full":
-                function: Callable[..., Any] = bptt_unroll(self.engine.functions)
-            elif by_events:
-                function = self.paths.unroll()
-            else:
-                function = unroll_function(self.engine, self.window if self.fast_solve else 1, carry)
+            full = self.rule.recursion == "full"
+            function = bptt_unroll(self.engine.functions) if full else self.paths.unroll(plan, carry)
             self._unrolls[key] = jax.jit(function)
         return self._unrolls[key]
 

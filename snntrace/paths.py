@@ -1,20 +1,125 @@
-"""Which way a sequence is computed: as dense products, or event by event."""
+"""Which way a sequence is computed: as dense products, or event by event, for each weight matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
 
+from snntrace.compiler.operands import Operand, operand_of
+from snntrace.compiler.relations import Dense
+from snntrace.compiler.report import ProductPath
 from snntrace.errors import CompileError
 from snntrace.events.spikes import Spikes
 from snntrace.executors.engine import Engine
 from snntrace.executors.events import EventPass, event_unroll
+from snntrace.executors.sequence import unroll_function
 from snntrace.fused.units import NotFusable
 
 Array = Any
 PATHS = ("auto", "dense", "event")
+ROUTES = ("dense", "products", "stages")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Sizes of a sequence that is about to run.
+
+    Attributes
+    ----------
+    time : int or None
+        Steps; None where they are not known, as in a report.
+    batch : int
+        Samples side by side.
+    carry : bool
+        Whether traces are carried in and out.
+    window : int or None
+        Steps of a window; None for the whole sequence.
+    """
+
+    time: int | None
+    batch: int
+    carry: bool
+    window: int | None
+
+
+Activity = tuple[float | None, ...]
+"""For each argument the most events a unit and step that its `Spikes` can hold; None for an array."""
+
+Choice = Callable[[Engine, Shapes, Activity], Mapping[Dense, str]]
+
+
+def choose(engine: Engine, shapes: Shapes, activity: Activity) -> dict[Dense, str]:
+    """Choose dense or event products, for what the user leaves open.
+
+    Inputs that come as `Spikes` go by events, and with them the products of spikes inside the step. It is
+    called while a sequence is traced: once for each batch, length and capacity of the lists.
+
+    Parameters
+    ----------
+    engine : Engine
+        The graph under a rule.
+    shapes : Shapes
+        Sizes of the sequence.
+    activity : tuple of float or None
+        For each argument of the step the most events a unit and step; None for an array.
+
+    Returns
+    -------
+    dict of Dense to str
+        ``'dense'`` or ``'event'`` for every product of the step.
+    """
+    by_lists = any(a is not None for a in activity)
+    ways = {}
+    for relation in engine.graph.relations.dense:
+        operand = operand_of(engine.graph, relation)
+        given = operand.argument is not None and activity[operand.argument] is not None
+        ways[relation] = "event" if given or (by_lists and operand.kind == "spikes") else "dense"
+    return ways
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one sequence runs.
+
+    Attributes
+    ----------
+    route : {'dense', 'products', 'stages'}
+        Dense products; single products by events inside the step; whole layers in kernels.
+    by_events : frozenset of int
+        Products (by id) that go by events, on the route of products.
+    dense : frozenset of int
+        Products with the input (by id) that stay dense, on the route of stages.
+    """
+
+    route: str
+    by_events: frozenset[int] = frozenset()
+    dense: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A product with the names of its weights, and the way that a user wants for it.
+
+    Attributes
+    ----------
+    relation : Dense
+        The product.
+    names : tuple of str
+        Paths of the parameters that its weight is made of.
+    operand : Operand
+        What it multiplies.
+    wanted : {'auto', 'dense', 'event'}
+        The first pattern's way.
+    """
+
+    relation: Dense
+    names: tuple[str, ...]
+    operand: Operand
+    wanted: str
 
 
 class Paths:
@@ -26,70 +131,242 @@ class Paths:
         Name for messages.
     engine : Engine
         The graph under a rule.
-    path : {'auto', 'dense', 'event'}
-        ``'auto'`` takes the event path for inputs that come as `Spikes`, where the step allows it;
-        ``'event'`` takes it for every whole sequence, ``'dense'`` never.
+    path : {'auto', 'dense', 'event'} or mapping of str to these
+        One way for all weight matrices, or one for each name or pattern; the first pattern that fits counts,
+        and a matrix that none fits is left to `choose`.
     window : int or None
-        Steps of a window; windows run dense.
+        Steps of a window.
     fast_solve : bool
         Whether shortcuts are allowed; without, everything runs dense.
+    choose : callable
+        ``choose(engine, shapes, activity)``, for what is left open.
 
     Raises
     ------
     CompileError
-        If ``path='event'`` and the step cannot run that way.
+        If a way by events is asked for where there is none.
+    ValueError
+        If a pattern fits no weight matrix.
     """
 
-    def __init__(self, who: str, engine: Engine, path: str, window: int | None, fast_solve: bool) -> None:
+    def __init__(
+        self,
+        who: str,
+        engine: Engine,
+        path: str | Mapping[str, str],
+        window: int | None,
+        fast_solve: bool,
+        choose: Choice = choose,
+    ) -> None:
+        self.who = who
+        self.engine = engine
         self.path = path
-        self.events: EventPass | None = None
-        self.reason = ""
-        if path == "dense":
-            self.reason = "path='dense'"
-        elif not fast_solve or window is not None:
-            self.reason = "fast_solve=False" if not fast_solve else f"window={window}"
-        elif jax.default_backend() != "cpu":
-            self.reason = f"the kernels run on CPU, and the backend is {jax.default_backend()}"
-        else:
-            try:
-                self.events = EventPass(engine)
-            except NotFusable as error:
-                self.reason = str(error)
-        forced = path == "event" and self.events is None
-        if forced and jax.default_backend() == "cpu":
-            raise CompileError(
-                f"{who}: path='event' needs a step whose layers follow each other and act unit by unit, "
-                f"got {self.reason}. Use path='auto' or path='dense'."
-            )
+        self.window = window
+        self.fast_solve = fast_solve
+        self.choose = choose
+        self.patterns = {"*": path} if isinstance(path, str) else dict(path)
+        self.native = jax.default_backend() == "cpu"
+        self.products = self._products()
+        self._passes: dict[frozenset[int], EventPass] = {}
+        self.reason = self._dense_reason()
+        self.unstaged = self.reason or self._find_stages()
+        self._check_events()
 
-    def by_events(self, xs: Sequence[Any], carry: bool) -> bool:
-        """Tell whether a sequence runs event by event."""
-        lists = self.path == "event" or any(isinstance(x, Spikes) for x in xs)
-        return self.events is not None and lists and not carry
+    # What was asked for ------------------------------------------------------------------------
 
-    def unroll(self) -> Callable[..., Any]:
-        """Return the event-driven function for a sequence.
+    def _products(self) -> tuple[Product, ...]:
+        graph = self.engine.graph
+        step, found = graph.step, []
+        for relation in graph.relations.dense:
+            leaves = [leaf for leaf in step.params if leaf.old in relation.sources]
+            names = tuple(dict.fromkeys(".".join(map(str, step.param_paths[x.state])) for x in leaves))
+            fits = [way for pattern, way in self.patterns.items() if _fits(pattern, names)]
+            found.append(Product(relation, names, operand_of(graph, relation), fits[0] if fits else "auto"))
+        known = sorted({name for product in found for name in product.names})
+        for pattern in self.patterns:
+            if pattern != "*" and not any(fnmatchcase(name, pattern) for name in known):
+                raise ValueError(
+                    f"{self.who}: path must name weight matrices, got {pattern!r}, which fits none. "
+                    f"Their names are {', '.join(map(repr, known)) or 'none'}."
+                )
+        return tuple(found)
+
+    def _dense_reason(self) -> str:
+        """Say why everything runs dense, if it does."""
+        if self.engine.rule.recursion == "full":
+            return "a rule without traces"
+        if not self.fast_solve:
+            return "fast_solve=False"
+        wanted = {product.wanted for product in self.products}
+        if wanted <= {"dense"}:
+            return f"path={self.path!r}"
+        if not self.native and "event" not in wanted:
+            return f"the kernels run on CPU, and the backend is {jax.default_backend()}"
+        return ""
+
+    def _find_stages(self) -> str:
+        """Make the kernels of whole layers, or say why there are none."""
+        if not self.native:
+            return f"the kernels run on CPU, and the backend is {jax.default_backend()}"
+        for product in self.products:
+            if product.wanted == "dense" and product.operand.kind != "input":
+                return f"path keeps {' and '.join(product.names)} dense"
+        try:
+            self._passes[frozenset()] = EventPass(self.engine)
+        except NotFusable as error:
+            return str(error)
+        return f"window={self.window}" if self.window is not None else ""
+
+    def _check_events(self) -> None:
+        """Refuse an event path for weights that have none."""
+        for pattern, way in self.patterns.items():
+            meant = [p for p in self.products if _fits(pattern, p.names)]
+            if way != "event" or (not meant and pattern != "*"):
+                continue
+            obstacles = [self.reason or (p.operand.obstacle if self.unstaged else "") for p in meant]
+            if all(obstacles):
+                names = "; ".join(
+                    f"{' and '.join(p.names)}: {why}" for p, why in zip(meant, obstacles, strict=True)
+                )
+                raise CompileError(
+                    f"{self.who}: path={self.path!r} must leave a product to run by events, "
+                    f"got {names or 'no product'}. Use path='auto' or path='dense'."
+                )
+
+    # Sequences ---------------------------------------------------------------------------------
+
+    def plan(self, xs: Sequence[Any], carry: bool) -> Plan:
+        """Decide how a sequence runs.
+
+        Parameters
+        ----------
+        xs : sequence of array or Spikes, (T, ...) each
+            The inputs. Nothing but their types and shapes is looked at.
+        carry : bool
+            Whether traces are carried.
+
+        Returns
+        -------
+        Plan
+            The way to go.
+        """
+        if self.reason:
+            return Plan("dense")
+        shapes = Shapes(int(xs[0].shape[0]), self._batch, carry, self.window)
+        ways = self._ways(shapes, tuple(most_events(x) if isinstance(x, Spikes) else None for x in xs))
+        if not any(ways[p.relation] == "event" for p in self.products):
+            return Plan("dense")
+        stages = self._stage_plan(ways) if not self.unstaged and not carry else None
+        if stages is not None:
+            return stages
+        taken = [p for p in self.products if ways[p.relation] == "event" and not p.operand.obstacle]
+        by_events = frozenset(id(p.relation) for p in taken)
+        return Plan("products", by_events) if by_events else Plan("dense")
+
+    @property
+    def _batch(self) -> int:
+        group = self.engine.graph.groups[0]
+        return int(group.shape[0]) if group.n_row_axes else 1
+
+    def _ways(self, shapes: Shapes, activity: Activity) -> dict[Dense, str]:
+        """Join what the user wants and what is chosen for the rest."""
+        chosen = self.choose(self.engine, shapes, activity) if self.native else {}
+        return {
+            p.relation: chosen.get(p.relation, "dense") if p.wanted == "auto" else p.wanted
+            for p in self.products
+        }
+
+    def _stage_plan(self, ways: Mapping[Dense, str]) -> Plan | None:
+        """Plan whole layers in kernels, unless a product inside stays dense."""
+        inputs = {id(p.relation) for p in self._passes[frozenset()].input_products}
+        temporal = self.engine.graph.temporal
+        dense = {r for r, way in ways.items() if way == "dense" and r in temporal}
+        if any(id(r) not in inputs for r in dense):
+            return None
+        return Plan("stages", dense=frozenset(map(id, dense)))
+
+    def unroll(self, plan: Plan, carry: bool) -> Callable[..., Any]:
+        """Return the function that runs a sequence as planned.
 
         Returns
         -------
         callable
-            As `event_unroll` makes it.
-
-        Raises
-        ------
-        ValueError
-            If there is none.
+            ``unroll(params, xs, carried, projected)``.
         """
-        if self.events is None:
-            raise ValueError(f"Paths: there must be an event path, got none: {self.reason}.")
-        return event_unroll(self.events)
+        if plan.route == "stages":
+            if plan.dense not in self._passes:
+                self._passes[plan.dense] = EventPass(self.engine, plan.dense)
+            return event_unroll(self._passes[plan.dense])
+        return unroll_function(self.engine, self.window if self.fast_solve else 1, carry, plan.by_events)
+
+    # Report ------------------------------------------------------------------------------------
+
+    def report(self) -> tuple[ProductPath, ...]:
+        """Say for every product which way it goes where inputs come as `Spikes`, and why."""
+        arguments = self.engine.graph.step.arguments
+        lists = tuple(0.0 if len(v.shape) == 2 else None for v in arguments)
+        ways = {} if self.reason else self._ways(Shapes(None, self._batch, False, self.window), lists)
+        staged = not self.unstaged and self._stage_plan(ways) is not None
+        return tuple(
+            ProductPath(p.names, *self._describe(p, ways.get(p.relation, "dense"), staged))
+            for p in self.products
+        )
+
+    def _describe(self, product: Product, way: str, staged: bool) -> tuple[str, str]:
+        kinds = {
+            "input": "its operand is an input",
+            "spikes": "its operand is spikes",
+            "graded": "its operand is seldom zero",
+        }
+        if self.reason:
+            return "dense", self.reason
+        if staged and product.relation not in self.engine.graph.temporal:
+            return "event", "its layer runs in a kernel"
+        if way == "event" and not staged and product.operand.obstacle:
+            return "dense", product.operand.obstacle
+        wanted = f"path={self.path!r}" if isinstance(self.path, str) else "path names it"
+        return way, kinds[product.operand.kind] if product.wanted == "auto" else wanted
 
     def __str__(self) -> str:
         """Say which path is taken, and why."""
-        if self.events is None:
+        if self.reason:
             return f"dense ({self.reason})"
-        taken = "whole sequences" if self.path == "event" else "whole sequences given as Spikes"
-        return f"event-driven for {taken} without carried traces, dense for the rest (path={self.path!r})"
+        lists = "" if self.path == "event" else " given as Spikes"
+        if self.unstaged:
+            return f"products by events in sequences{lists}, inside the dense step ({self.unstaged})"
+        return (
+            f"event-driven for whole sequences{lists}, with carried traces products by events inside the "
+            f"dense step (path={self.path!r})"
+        )
+
+
+def _fits(pattern: str, names: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def most_events(spikes: Spikes) -> float:
+    """Return how many events a unit and step there is room for, at most 1."""
+    return min(1.0, spikes.capacity / max(spikes.time * spikes.batch * spikes.n_units, 1))
+
+
+def check_path(who: str, path: Any) -> None:
+    """Refuse what is no path.
+
+    Raises
+    ------
+    ValueError
+        If a way is unknown.
+    """
+    known = ", ".join(PATHS)
+    if isinstance(path, Mapping):
+        for name, way in path.items():
+            if not isinstance(name, str) or way not in PATHS:
+                raise ValueError(
+                    f"{who}: path must map names of weight matrices to one of {known}, "
+                    f"got path={dict(path)!r}. Write e.g. path={{'*': 'auto'}}."
+                )
+    elif path not in PATHS:
+        raise ValueError(f"{who}: path must be one of {known}, got path={path!r}. Use 'auto'.")
 
 
 def dense_inputs(xs: Sequence[Any], variables: Sequence[Any]) -> tuple[Array, ...]:

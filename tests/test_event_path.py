@@ -178,9 +178,9 @@ def test_auto_takes_events_as_events_and_arrays_as_arrays():
     learner = snntrace.compile(build(NETS["lif"]), snntrace.D_RTRL, jnp.zeros((B, N_IN)), batch_size=B)
     xs = spike_trains(0.2).astype(np.float32)
     events = Spikes.from_dense(xs)
-    assert learner.paths.by_events((events,), carry=False)
-    assert not learner.paths.by_events((xs,), carry=False)
-    assert not learner.paths.by_events((events,), carry=True)
+    assert learner.paths.plan((events,), carry=False).route == "stages"
+    assert learner.paths.plan((xs,), carry=False).route == "dense"
+    assert learner.paths.plan((events,), carry=True).route == "products"
     assert "event-driven for whole sequences given as Spikes" in str(learner.report)
     carried = learner.unroll(events, carry=True)
     assert carried.shape == (T, B, N_OUT)
@@ -203,12 +203,11 @@ def test_final_states_are_those_of_dense_products_and_carry_gradient():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_a_model_whose_layers_do_not_follow_each_other_is_refused_by_name():
+def test_a_model_whose_layers_do_not_follow_each_other_runs_products_by_events():
     net = build(lambda: recurrent(LIF(N, t_ref=3 * u.ms)))
-    with pytest.raises(snntrace.CompileError, match="held.*path='auto'"):
-        snntrace.compile(net, snntrace.D_RTRL, jnp.zeros((B, N_IN)), batch_size=B, path="event")
     learner = snntrace.compile(net, snntrace.D_RTRL, jnp.zeros((B, N_IN)), batch_size=B)
     assert "held" in learner.report.as_dict()["path"]
+    assert learner.paths.plan((Spikes.from_dense(spike_trains(0.2)),), carry=False).route == "products"
     xs = spike_trains(0.2).astype(np.float32)
     labels = np.zeros((T, B), int)
     run = learner.value_and_grad(cross_entropy)

@@ -22,6 +22,15 @@ class ParameterRoute:
     reason: str
 
 
+@dataclass(frozen=True)
+class ProductPath:
+    """Which way a product goes in sequences of `Spikes`: ``'dense'`` or ``'event'``, and why."""
+
+    parameters: tuple[str, ...]
+    way: str
+    reason: str
+
+
 class Report:
     """Groups, relations, and the route of every parameter.
 
@@ -33,10 +42,13 @@ class Report:
         The compiled engine.
     path : str
         How sequences run.
+    products : tuple of ProductPath
+        Which way each product goes.
     """
 
-    def __init__(self, model: Any, engine: Engine, path: str) -> None:
+    def __init__(self, model: Any, engine: Engine, path: str, products: tuple[ProductPath, ...] = ()) -> None:
         self.path = path
+        self.products = products
         self.rule = engine.rule
         self.graph = engine.graph
         self.layouts = engine.layouts
@@ -100,6 +112,9 @@ class Report:
             "parameters": {
                 ".".join(map(str, p.path)): {"route": p.route, "reason": p.reason} for p in self.parameters
             },
+            "products": [
+                {"parameters": list(p.parameters), "path": p.way, "reason": p.reason} for p in self.products
+            ],
         }
 
     def _sources(self, layout: Any) -> list[str]:
@@ -123,6 +138,10 @@ class Report:
         for path, entry in data["parameters"].items():
             lines.append(f"  {path:<{width}}  {entry['route']:<13}  {entry['reason']}")
         lines += ["", f"Path: {data['path']}"]
+        labels = [", ".join(product["parameters"]) for product in data["products"]]
+        width = max(map(len, labels), default=0)
+        for label, product in zip(labels, data["products"], strict=True):
+            lines.append(f"  {label:<{width}}  {product['path']:<5}  {product['reason']}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

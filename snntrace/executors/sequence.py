@@ -102,6 +102,11 @@ def unroll_function(
     """Make ``unroll(params, xs, carried, projected) -> (results, carried)``, differentiable along params.
 
     Inputs may be `Spikes`; `by_events` are the products, by id, that are computed at the cost of the spikes.
+
+    Returns
+    -------
+    callable
+        The function.
     """
     sequence = SequencePass(engine, window, carry, by_events)
 
