@@ -1,4 +1,4 @@
-"""The bytes of a recording file, and the errors that name a place in it."""
+"""The bytes of a recording file, its lines of text, and the errors that name a place in it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from snntrace.datasets.files.events import DataFileError
 
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+LONGEST_HEADER = 1 << 20
+PLAIN = bytes(range(32, 127)) + b"\t\r"
 AGAIN = "Download or copy the file again."
 
 
@@ -59,6 +61,59 @@ def contents(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
     if not data:
         raise DataFileError(f"{who}: the file must hold events, got 0 bytes in {os.fspath(path)}. {AGAIN}")
     return np.frombuffer(data, np.uint8)
+
+
+def header(raw: NDArray[np.uint8], mark: bytes) -> tuple[list[str], int]:
+    """Return the lines of text that a file starts with.
+
+    Parameters
+    ----------
+    raw : uint8 array
+        The file's bytes.
+    mark : bytes
+        What each of these lines starts with. A line that does not, or that is not plain text, is data.
+
+    Returns
+    -------
+    lines : list of str
+        The lines, without the mark.
+    end : int
+        The first byte after them.
+    """
+    text, lines, start = raw[:LONGEST_HEADER].tobytes(), [], 0
+    while text.startswith(mark, start):
+        stop = text.find(b"\n", start)
+        line = text[start:stop]
+        if stop < 0 or line.strip(PLAIN):
+            break
+        lines.append(line[len(mark) :].decode("ascii").strip())
+        start = stop + 1
+    return lines, start
+
+
+def whole_records(who: str, path: str | os.PathLike[str], raw: NDArray[np.uint8], start: int, size: int) -> None:
+    """Refuse a file whose data do not consist of whole records, or that has none.
+
+    Parameters
+    ----------
+    who : str
+        Name of the reader.
+    path : str or path
+        The file.
+    raw : uint8 array
+        Its bytes.
+    start : int
+        Where its data start.
+    size : int
+        Bytes of a record.
+    """
+    if raw.size <= start:
+        damaged(who, path, raw.size, "the file must hold events", "its end")
+    if extra := (raw.size - start) % size:
+        damaged(
+            who, path, raw.size - extra, f"each record must have {size} bytes",
+            f"{extra} byte{'s' * (extra > 1)} of a last one",
+        )  # fmt: skip
 
 
 def damaged(
