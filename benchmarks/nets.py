@@ -18,7 +18,10 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the net, the batch and the sequence, and the share of steps in which an input spikes."""
+    """Sizes of the net, the batch and the sequence, and the share of steps in which an input spikes.
+
+    `drive` multiplies the input weights, for data whose activity is far from what the initialisation assumes.
+    """
 
     n_in: int = 700
     n: int = 256
@@ -26,6 +29,7 @@ class Shape:
     batch: int = 64
     steps: int = 100
     input_rate: float = 0.02
+    drive: float = 1.0
 
     def __str__(self) -> str:
         return (
@@ -46,6 +50,7 @@ class Net(brainstate.nn.Module):
         with brainstate.random.seed_context(SEED):
             self.recurrent = Recurrent(shape.n_in, NEURONS[kind](shape.n))
             self.readout = Linear(shape.n, shape.n_out)
+        self.recurrent.w_in.value = self.recurrent.w_in.value * shape.drive
 
     def update(self, x: Any) -> jax.Array:
         return self.readout(self.recurrent(x))

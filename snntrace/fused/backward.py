@@ -358,12 +358,11 @@ class Backward:
                 continue
             row_from, units, sizes, shift = event_names(self.stage, k, product, self.graded[k])
             first, stop = f"{row_from}[b, t + {shift}]", f"{row_from}[b, t + {shift + 1}]"
+            if not sizes:
+                source(f"add_to_rows(grad{k}, {units}, {first}, {stop}, w, {at * n}, {n})")
+                continue
             with source.block(f"for e in range({first}, {stop}):"):
-                source(
-                    f"add_scaled_to_row(grad{k}, {units}[e], {sizes}[e], w, {at * n}, {n})"
-                    if sizes
-                    else f"add_to_row(grad{k}, {units}[e], w, {at * n}, {n})"
-                )
+                source(f"add_scaled_to_row(grad{k}, {units}[e], {sizes}[e], w, {at * n}, {n})")
         for m, k in enumerate(given.down):
             with source.block(f"for i in range({n}):"):
                 source(f"down{k}[t, b, i] = {rows.at(place['down'][m])}")

@@ -92,11 +92,21 @@ def add_products(block: Any, signal: Any, b: int, first: int, count: int, matrix
 
 
 @numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
-def add_to_row(matrix: Any, row: int, scratch: Any, at: int, n: int) -> None:
-    """Add a scratch row to a matrix row."""
-    y, x = matrix[row], scratch[at : at + n]
-    for i in range(n):
-        y[i] += x[i]
+def add_to_rows(matrix: Any, units: Any, first: int, stop: int, scratch: Any, at: int, n: int) -> None:
+    """Add a scratch row to the matrix rows of some events, two at a time."""
+    x = scratch[at : at + n]
+    e = first
+    while e + 2 <= stop:
+        y, z = matrix[units[e]], matrix[units[e + 1]]
+        for i in range(n):
+            v = x[i]
+            y[i] += v
+            z[i] += v
+        e += 2
+    if e < stop:
+        y = matrix[units[e]]
+        for i in range(n):
+            y[i] += x[i]
 
 
 @numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
@@ -169,7 +179,7 @@ BLOCK = 8
 HELPERS: dict[str, Any] = {
     f.__name__: f
     for f in (
-        clear, copy_row, clear_all, add_rows, add_graded_rows, add_products, add_to_row, add_scaled_to_row,
+        clear, copy_row, clear_all, add_rows, add_graded_rows, add_products, add_to_rows, add_scaled_to_row,
         add_between, list_units, list_values,
     )
 }  # fmt: skip
