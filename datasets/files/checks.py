@@ -6,10 +6,9 @@ import os
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import AGAIN, damaged
-from snntrace.datasets.files.events import Events
+from snntrace.datasets.files.events import Columns, Events
 
 OTHER_SENSOR = "Download or copy the file again, or give the width and height of its sensor=."
 KEEP_ORDER = "Download or copy the file again, or give ordered=False to keep its events as they are."
@@ -46,7 +45,7 @@ def checked_sensor(who: str, sensor: tuple[int, int]) -> tuple[int, int]:
 def checked_events(
     who: str,
     path: str | os.PathLike[str],
-    columns: tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8]],
+    columns: Columns,
     sensor: tuple[int, int],
     ordered: bool,
     byte_of: Callable[[int], int],

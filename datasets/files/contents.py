@@ -91,7 +91,9 @@ def header(raw: NDArray[np.uint8], mark: bytes) -> tuple[list[str], int]:
     return lines, start
 
 
-def whole_records(who: str, path: str | os.PathLike[str], raw: NDArray[np.uint8], start: int, size: int) -> None:
+def whole_records(
+    who: str, path: str | os.PathLike[str], raw: NDArray[np.uint8], start: int, size: int
+) -> None:
     """Refuse a file whose data do not consist of whole records, or that has none.
 
     Parameters

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 STRUCTURED = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 """The record type that tonic uses."""
 
+Columns = tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8]]
+"""Times, columns, rows and polarities."""
+
 ARRAYS = (("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.uint8))
 MICROSECOND = 1e-6
 

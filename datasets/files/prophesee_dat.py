@@ -56,7 +56,9 @@ def read_dat(
     if not lines:
         damaged(WHO, path, 0, "a .dat file must start with a line of '% '", f"{bytes(raw[:2])!r}")
     if raw.size < start + 2:
-        damaged(WHO, path, raw.size, "the type and size of events must follow the text", "the end of the file")
+        damaged(
+            WHO, path, raw.size, "the type and size of events must follow the text", "the end of the file"
+        )
     kind, size = int(raw[start]), int(raw[start + 1])
     if kind not in TYPES or size != SIZE:
         damaged(

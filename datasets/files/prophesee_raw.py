@@ -7,11 +7,10 @@ import re
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snntrace.datasets.files.checks import checked_events
 from snntrace.datasets.files.contents import contents, damaged, header, whole_records
-from snntrace.datasets.files.events import Events
+from snntrace.datasets.files.events import Columns, Events
 from snntrace.datasets.files.prophesee_dat import MARK, named_size
 from snntrace.events.rows import compiled
 
@@ -24,6 +23,9 @@ SENSORS = (
 )
 """Sizes of the sensors by what the line ``plugin_name`` holds."""
 
+INTEGER: Any = np.int64
+"""Any to the type checker, which would hold a kernel's variable to the type of its first value."""
+
 FAR = 60_000
 """A column beyond every sensor, past which the base of vectors does not move."""
 
@@ -33,7 +35,7 @@ def decode_evt2(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any) -> Any:
     """Write up to `limit` events; return their number, where it stopped, and the first unknown type or -1."""
     n, high, i = 0, -1, 0
     while i < words.size and n < limit:
-        word = np.int64(words[i])
+        word = INTEGER(words[i])
         kind = word >> 28
         if kind <= 1:
             # Before the first word of the high bits, the time is not known.
@@ -54,7 +56,7 @@ def count_evt3(words: Any) -> int:
     """Return the greatest number of events that the words can hold."""
     n = 0
     for i in range(words.size):
-        word = np.int64(words[i])
+        word = INTEGER(words[i])
         kind = word >> 12
         if kind == 2:
             n += 1
@@ -65,12 +67,12 @@ def count_evt3(words: Any) -> int:
 
 
 @compiled
-def decode_evt3(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any) -> Any:
-    """Write at least `limit` events; return their number, where it stopped, and the first unknown type or -1."""
+def decode_evt3(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any) -> Any:  # noqa: C901
+    """Write at least `limit` events; return their number, where it stopped, and an unknown type or -1."""
     n, i = 0, 0
     high, low, wraps, row, base, polarity = -1, 0, 0, -1, 0, 0
     while i < words.size and n < limit:
-        word = np.int64(words[i])
+        word = INTEGER(words[i])
         kind = word >> 12
         if kind == 0:
             row = word & 0x7FF
@@ -106,7 +108,10 @@ def decode_evt3(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any) -> Any:
     return n, i, -1
 
 
-ENCODINGS = {2: (np.dtype("<u4"), decode_evt2), 3: (np.dtype("<u2"), decode_evt3)}
+ENCODINGS: dict[int, tuple[np.dtype[Any], Any]] = {
+    2: (np.dtype("<u4"), decode_evt2),
+    3: (np.dtype("<u2"), decode_evt3),
+}
 
 
 def read_raw(
@@ -144,14 +149,21 @@ def read_raw(
     raw = contents(path, WHO)
     lines, start = header(raw, MARK)
     version = encoding(lines)
-    if version not in ENCODINGS:
+    if version is None or version not in ENCODINGS:
         damaged(
             WHO, path, 0, "a .raw file must start with lines of '% ' that name EVT 2.0 or EVT 3.0",
             f"{'no encoding' if version is None else f'EVT {version:g}'}", "Convert the file to EVT 2 or 3.",
         )  # fmt: skip
     size = sensor or sensor_of(lines)
     if size is None:
-        damaged(WHO, path, 0, "the first lines must name the sensor", f"{lines}", "Give its sensor=(width, height).")
+        damaged(
+            WHO,
+            path,
+            0,
+            "the first lines must name the sensor",
+            f"{lines}",
+            "Give its sensor=(width, height).",
+        )
     kind, decode = ENCODINGS[int(version)]
     whole_records(WHO, path, raw, start, kind.itemsize)
     # A copy, for the text before them can have any length.
@@ -167,13 +179,11 @@ def read_raw(
     def byte_of(i: int) -> int:
         return int(start + (decode(words, i + 1, *columns)[1] - 1) * kind.itemsize)
 
-    cut = tuple(column[:n] for column in columns)
-    return checked_events(WHO, path, cut, size, ordered, byte_of)
+    t, x, y, p = columns
+    return checked_events(WHO, path, (t[:n], x[:n], y[:n], p[:n]), size, ordered, byte_of)
 
 
-def buffers(
-    size: int,
-) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8]]:
+def buffers(size: int) -> Columns:
     """Return empty arrays for times, columns, rows and polarities.
 
     Parameters
