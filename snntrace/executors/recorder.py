@@ -105,7 +105,11 @@ class Recorder:
         functions, step = self.functions, self.functions.graph.step
         listed = self.events.listed(weights, xs)
         products = self.events.scanned(weights)
-        passed = jax.vmap(lambda x, known: self._run_ahead(weights, x, known, products))(xs.arrays, listed)
+
+        def ahead_of(x: Arrays, values: Arrays) -> Arrays:
+            return self._run_ahead(weights, x, dict(zip(listed, values, strict=True)), products)
+
+        passed = jax.vmap(ahead_of)(xs.arrays, tuple(listed.values()))
 
         def body(carry: tuple[Arrays, Arrays], now: tuple[Arrays, Arrays]) -> Any:
             old, old_others = carry
