@@ -8,8 +8,12 @@ from typing import NamedTuple
 
 import h5py
 
+from snntrace.datasets.braille import BrailleLetters, is_braille
 from snntrace.datasets.digits import SaccadeDigits
+from snntrace.datasets.dvs_gesture import DVSGesture, is_dvs_gesture
+from snntrace.datasets.ncaltech101 import NCaltech101, is_ncaltech101
 from snntrace.datasets.nmnist import NMNIST, is_nmnist
+from snntrace.datasets.ntidigits import NTIDIGITS18, is_ntidigits
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.shd import SpikeFile
 from snntrace.datasets.unpack import is_gzip
@@ -50,8 +54,12 @@ def is_spike_file(path: Path) -> bool:
 
 
 DATASETS = {
+    "ntidigits": Entry("the file n-tidigits.hdf5 of N-TIDIGITS18", is_ntidigits, NTIDIGITS18),
     "shd": Entry("an .h5 or .h5.gz file in the layout of SHD", is_spike_file, SpikeFile),
+    "braille": Entry("an .npz file of Braille letters", is_braille, BrailleLetters),
     "nmnist": Entry("the folder of N-MNIST, which holds Train and Test", is_nmnist, NMNIST),
+    "dvs_gesture": Entry("the folder of DVS128 Gesture", is_dvs_gesture, DVSGesture),
+    "ncaltech101": Entry("the folder of N-Caltech101", is_ncaltech101, NCaltech101),
 }
 """Data sets by their names, in the order in which a path is tried."""
 

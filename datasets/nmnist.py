@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.files.contents import contents
+from snntrace.datasets.bin_recordings import BinRecordings, recordings_in
 from snntrace.datasets.files.nmnist_bin import NMNIST as SENSOR
-from snntrace.datasets.files.nmnist_bin import units_of
 
 DIGITS = tuple(str(digit) for digit in range(10))
 OFFICIAL = {"train": 60_000, "test": 10_000}
@@ -107,12 +105,12 @@ class NMNIST:
     ) -> None:
         self.path, self.split = part_of(Path(path).expanduser(), split)
         self.ordered = ordered
-        self._files: list[str] = []
+        files: list[str] = []
         labels: list[int] = []
         for digit in DIGITS:
-            files = recordings_in(self.path / digit)
-            self._files += files
-            labels += [int(digit)] * len(files)
+            found = recordings_in(self.path / digit)
+            files += found
+            labels += [int(digit)] * len(found)
         if not labels:
             raise ValueError(
                 f"NMNIST: path must hold recordings, got no .bin file in the folders 0 to 9 of "
@@ -120,10 +118,7 @@ class NMNIST:
             )
         self.labels: NDArray[np.int64] = np.array(labels, np.int64)
         self.labels.setflags(write=False)
-        self._bytes: NDArray[np.uint8] | None = None
-        self._pointers = np.zeros(len(labels) + 1, np.int64)
-        if preload:
-            self._preload()
+        self._recordings = BinRecordings("NMNIST", files, SENSOR, ordered=ordered, preload=preload)
 
     def __len__(self) -> int:
         """Return the number of recordings.
@@ -133,7 +128,7 @@ class NMNIST:
         int
             The number.
         """
-        return len(self._files)
+        return len(self._recordings)
 
     def __repr__(self) -> str:
         """Return one line with the part and the sizes.
@@ -148,18 +143,18 @@ class NMNIST:
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
         """The picture's number in this part of MNIST, from 1; 0 for a file that has another name."""
-        stems = [Path(file).stem for file in self._files]
+        stems = [Path(file).stem for file in self._recordings.files]
         return np.array([int(stem) if stem.isascii() and stem.isdigit() else 0 for stem in stems], np.int64)
 
-    @cached_property
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Number of events of each recording; the first use of this or `durations` reads all of them."""
-        return self._scan[0]
+        return self._recordings.scan[0]
 
-    @cached_property
+    @property
     def durations(self) -> NDArray[np.float64]:
         """Time of the last event of each recording, in s."""
-        return self._scan[1]
+        return self._recordings.scan[1]
 
     @property
     def duration(self) -> float:
@@ -190,44 +185,7 @@ class NMNIST:
         OSError
             If it cannot be read.
         """  # noqa: DOC502
-        row = operator.index(index)
-        if not 0 <= row < len(self._files):
-            raise IndexError(
-                f"NMNIST: index must be in 0 .. {len(self) - 1}, got index={index}. Choose an existing "
-                f"recording."
-            )
-        file = self._files[row]
-        if self._bytes is None:
-            raw = contents(file, "NMNIST")
-        else:
-            raw = self._bytes[self._pointers[row] : self._pointers[row + 1]]
-        return units_of("NMNIST", file, raw, SENSOR, self.ordered)
-
-    def _preload(self) -> None:
-        sizes = [os.stat(file).st_size for file in self._files]
-        np.cumsum(sizes, out=self._pointers[1:])
-        flat = np.empty(self._pointers[-1], np.uint8)
-        for row, file in enumerate(self._files):
-            data = contents(file, "NMNIST")
-            if data.size != sizes[row]:
-                raise OSError(
-                    f"NMNIST: files must not change while they are read, got {data.size} bytes in place of "
-                    f"{sizes[row]} in {file}. Read again when it is complete."
-                )
-            flat[self._pointers[row] : self._pointers[row + 1]] = data
-        # As the bytes of a single file are, so that the kernel is compiled for one type.
-        flat.setflags(write=False)
-        self._bytes = flat
-
-    @cached_property
-    def _scan(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        lengths, ends = np.zeros(len(self), np.int64), np.zeros(len(self))
-        for row in range(len(self)):
-            times = self.events(row)[0]
-            lengths[row], ends[row] = times.size, times.max(initial=0.0)
-        lengths.setflags(write=False)
-        ends.setflags(write=False)
-        return lengths, ends
+        return self._recordings.events(index)
 
 
 def part_of(path: Path, split: str | None) -> tuple[Path, str]:
@@ -294,22 +252,3 @@ def is_nmnist(path: Path) -> bool:
         return False
     parts = [path, *(part for part in path.iterdir() if part.name.lower() in OFFICIAL)]
     return any(recordings_in(part / digit) for part in parts for digit in DIGITS)
-
-
-def recordings_in(folder: Path) -> list[str]:
-    """Return the .bin files of a folder by their names; none if there is no such folder.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    list of str
-        Paths of its files, except those whose name starts with a dot, which some unpackers leave behind.
-    """
-    if not folder.is_dir():
-        return []
-    inside = str(folder) + os.sep
-    return [inside + name for name in sorted(os.listdir(folder)) if name.endswith(".bin") and name[0] != "."]

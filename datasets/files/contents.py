@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,26 +43,8 @@ def contents(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
         If it may not be read.
     DataFileError
         If it is a folder or another thing that is no file, or empty.
-    """
-    try:
-        # Not blocking: opening a pipe would wait for someone to write into it.
-        handle = os.open(path, FLAGS)
-        try:
-            data = _regular(handle, path, who)
-        finally:
-            os.close(handle)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{who}: path must be an existing file, got path={os.fspath(path)}. Check the spelling."
-        ) from error
-    except PermissionError as error:
-        raise PermissionError(
-            f"{who}: path must be a file that may be read, got path={os.fspath(path)}. Change its "
-            f"permissions, or copy it."
-        ) from error
-    if not data:
-        raise DataFileError(f"{who}: the file must hold events, got 0 bytes in {os.fspath(path)}. {AGAIN}")
-    return np.frombuffer(data, np.uint8)
+    """  # noqa: DOC502
+    return np.frombuffer(_opened(path, who, _bytes), np.uint8)
 
 
 def header(raw: NDArray[np.uint8], mark: bytes) -> tuple[list[str], int]:
@@ -146,18 +130,74 @@ def damaged(
     raise DataFileError(f"{who}: {must}, got {got} at byte {byte} of {Path(path)}. {do}")
 
 
-def _regular(handle: int, path: str | os.PathLike[str], who: str) -> bytes:
+def mapped(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
+    """Return the bytes of a file without reading them, for files of which a part is needed.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    who : str
+        Name of the reader, for the messages.
+
+    Returns
+    -------
+    uint8 array of shape (n_bytes,)
+        All of it, read from the disk where it is looked at; it cannot be written to.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    PermissionError
+        If it may not be read.
+    DataFileError
+        If it is a folder or another thing that is no file, or empty.
+    """  # noqa: DOC502
+    return np.frombuffer(_opened(path, who, _map), np.uint8)
+
+
+def _opened(path: str | os.PathLike[str], who: str, reads: Callable[[int, int], Any]) -> Any:
+    try:
+        # Not blocking: opening a pipe would wait for someone to write into it.
+        handle = os.open(path, FLAGS)
+        try:
+            return _checked(handle, path, who, reads)
+        finally:
+            os.close(handle)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{who}: path must be an existing file, got path={os.fspath(path)}. Check the spelling."
+        ) from error
+    except PermissionError as error:
+        raise PermissionError(
+            f"{who}: path must be a file that may be read, got path={os.fspath(path)}. Change its "
+            f"permissions, or copy it."
+        ) from error
+
+
+def _checked(handle: int, path: str | os.PathLike[str], who: str, reads: Callable[[int, int], Any]) -> Any:
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         kind = "folder" if stat.S_ISDIR(status.st_mode) else "device"
         raise DataFileError(
             f"{who}: path must be a file, got the {kind} path={os.fspath(path)}. Name a file."
         )
-    data = os.read(handle, status.st_size)
-    if len(data) == status.st_size:
+    if status.st_size == 0:
+        raise DataFileError(f"{who}: the file must hold events, got 0 bytes in {os.fspath(path)}. {AGAIN}")
+    return reads(handle, status.st_size)
+
+
+def _map(handle: int, size: int) -> mmap.mmap:
+    return mmap.mmap(handle, size, access=mmap.ACCESS_READ)
+
+
+def _bytes(handle: int, size: int) -> bytes:
+    data = os.read(handle, size)
+    if len(data) == size:
         return data
     # One call reads up to 2 GiB.
     parts = [data]
     while parts[-1]:
-        parts.append(os.read(handle, status.st_size))
+        parts.append(os.read(handle, size))
     return b"".join(parts)

@@ -1,0 +1,241 @@
+"""N-TIDIGITS18: spoken digits as the spikes of a silicon cochlea."""
+
+from __future__ import annotations
+
+import operator
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from snntrace.datasets.files.contents import mapped
+from snntrace.datasets.files.events import DataFileError
+
+WHO = "NTIDIGITS18"
+SPLITS = ("train", "test")
+DIGITS = ("o", "1", "2", "3", "4", "5", "6", "7", "8", "9", "z")
+CHANNELS = 64
+WHERE = "Download n-tidigits.hdf5 again."
+
+
+class NTIDIGITS18:
+    """The single digits of N-TIDIGITS18, spoken by adults and heard by a silicon cochlea of 64 channels.
+
+    In the HDF5 file, ``train_labels`` and ``test_labels`` list the recordings' names, which are
+    ``<gender>-<speaker>-<repetition>-<digits>``; ``train_timestamps/<name>`` are times in s and
+    ``train_addresses/<name>`` are channels. Names with several digits, which have no class, are left out.
+    The unit of an event is its channel. The speakers of the two parts are different ones.
+
+    Parameters
+    ----------
+    path : str or Path
+        The HDF5 file.
+    split : {'train', 'test'}, default 'train'
+        The official part to take.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    split : str
+        Which part it is.
+    names : tuple of str
+        Name of each recording.
+    labels : int64 array of shape (n_recordings,)
+        The digit, an index into `class_names`.
+    groups : int64 array of shape (n_recordings,), or None
+        Number of the speaker in the alphabetical order of gender and name; None if a name does not tell.
+    class_names : tuple of str
+        ``"o"`` (oh), ``"1"`` to ``"9"``, ``"z"`` (zero).
+    n_units : int
+        64.
+    citation : str
+        What to cite. TIDIGITS itself is licensed by the Linguistic Data Consortium.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a file, or is damaged.
+
+    References
+    ----------
+    J. Anumula, D. Neil, T. Delbruck, S.-C. Liu, "Feature Representations for Neuromorphic Audio Spike
+    Streams", Frontiers in Neuroscience 12, 23 (2018).
+    """
+
+    class_names = DIGITS
+    n_units = CHANNELS
+    citation = (
+        "J. Anumula, D. Neil, T. Delbruck, S.-C. Liu, Feature Representations for Neuromorphic Audio Spike "
+        "Streams, Frontiers in Neuroscience 12, 23 (2018)."
+    )
+
+    def __init__(self, path: str | os.PathLike[str], split: str = "train") -> None:
+        if split not in SPLITS:
+            raise ValueError(f"{WHO}: split must be 'train' or 'test', got split={split!r}. Choose one.")
+        self.path = Path(path).expanduser()
+        self.split = split
+        # For its errors: HDF5 says the same of a missing file and of a damaged one.
+        mapped(self.path, WHO)
+        names = self._read(f"{split}_labels")
+        if names.ndim != 1 or names.dtype.kind not in "SO":
+            raise self._damaged(f"{split}_labels must be names", f"{names.dtype} {names.shape}")
+        decoded = [
+            name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names
+        ]
+        self.names = tuple(name for name in decoded if name.rsplit("-", 1)[-1] in DIGITS)
+        if not self.names:
+            raise self._damaged(f"{split}_labels must name single digits", f"{len(names)} other names")
+        self.labels: NDArray[np.int64] = np.array(
+            [DIGITS.index(name.rsplit("-", 1)[-1]) for name in self.names], np.int64
+        )
+        self.labels.setflags(write=False)
+        self.groups = speakers_of(self.names)
+
+    def __len__(self) -> int:
+        """Return the number of recordings.
+
+        Returns
+        -------
+        int
+            The number.
+        """
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        """Return one line with the part and the sizes.
+
+        Returns
+        -------
+        str
+            The line.
+        """
+        return f"NTIDIGITS18({self.split}: {len(self)} recordings, {self.n_units} units)"
+
+    @cached_property
+    def durations(self) -> NDArray[np.float64]:
+        """Time of the last event of each recording, in s; the first use reads all of them."""
+        return np.array([self.events(row)[0].max(initial=0.0) for row in range(len(self))])
+
+    @property
+    def duration(self) -> float:
+        """Time of the last event of all recordings, in s."""
+        return float(self.durations.max())
+
+    def events(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the events of one recording.
+
+        Parameters
+        ----------
+        index : int
+            Number of the recording, ``0 .. len(self) - 1``.
+
+        Returns
+        -------
+        times : float64 array of shape (n_events,), in s
+            When.
+        units : int64 array of shape (n_events,)
+            Which channel.
+
+        Raises
+        ------
+        IndexError
+            If there is no such recording.
+        DataFileError
+            If the file is damaged.
+        """  # noqa: DOC502
+        row = operator.index(index)
+        if not 0 <= row < len(self):
+            raise IndexError(
+                f"{WHO}: index must be in 0 .. {len(self) - 1}, got index={index}. Choose an existing "
+                f"recording."
+            )
+        name = self.names[row]
+        times = self._read(f"{self.split}_timestamps/{name}")
+        units = self._read(f"{self.split}_addresses/{name}")
+        if (
+            times.ndim != 1
+            or times.shape != units.shape
+            or times.dtype.kind != "f"
+            or units.dtype.kind not in "iuf"
+        ):
+            got = f"{times.dtype} {times.shape} and {units.dtype} {units.shape}"
+            raise self._damaged(f"{name} must have as many times as addresses", got)
+        seconds = times.astype(np.float64)
+        if not (np.isfinite(seconds).all() and (seconds >= 0).all()):
+            raise self._damaged(f"the times of {name} must be finite and not negative", "others")
+        if not ((units >= 0) & (units < CHANNELS) & (units == np.floor(units))).all():
+            got = f"{units.min()} to {units.max()}"
+            raise self._damaged(f"the addresses of {name} must be in 0 .. {CHANNELS - 1}", got)
+        return seconds, units.astype(np.int64)
+
+    def _read(self, key: str) -> NDArray[Any]:
+        # Opened anew each time, so that copies in other processes and after a fork need no care.
+        try:
+            with h5py.File(self.path, "r") as file:
+                table = file[key]
+                if not isinstance(table, h5py.Dataset) or table.nbytes > 8 * self.path.stat().st_size + (
+                    1 << 20
+                ):
+                    raise TypeError("no data set of the file's size")
+                return np.asarray(table[()])
+        except PermissionError:
+            raise
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise self._damaged(f"the data set {key} must be readable", f"{error}") from error
+
+    def _damaged(self, must: str, got: str) -> DataFileError:
+        return DataFileError(f"{WHO}: {must}, got {got} in {self.path}. {WHERE}")
+
+
+def speakers_of(names: tuple[str, ...]) -> NDArray[np.int64] | None:
+    """Return the number of the speaker of each recording.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Names of the recordings, ``<gender>-<speaker>-<repetition>-<digits>``.
+
+    Returns
+    -------
+    int64 array of shape (n_recordings,), or None
+        Place of gender and speaker among all of them in alphabetical order; None if a name has no such parts.
+
+    Examples
+    --------
+    >>> speakers_of(("woman-ac-a-1", "man-bd-b-z", "woman-ac-b-9"))
+    array([1, 0, 1])
+    """
+    parts = [name.split("-") for name in names]
+    if any(len(part) < 3 for part in parts):
+        return None
+    speakers = ["-".join(part[:2]) for part in parts]
+    return np.unique(speakers, return_inverse=True)[1].astype(np.int64)
+
+
+def is_ntidigits(path: Path) -> bool:
+    """Tell whether a path is the file of N-TIDIGITS18, by its content.
+
+    Parameters
+    ----------
+    path : Path
+        An existing path.
+
+    Returns
+    -------
+    bool
+        True for an HDF5 file with one of its lists of names.
+    """
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            return any(f"{split}_labels" in file for split in SPLITS)
+    except OSError:
+        return False
