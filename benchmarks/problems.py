@@ -21,7 +21,7 @@ SHARED = Path(os.environ.get("SNNTRACE_SHARED", Path(__file__).parents[2] / "sha
 class Problem:
     """One batch: as a raster (T, B, n_in) of float32 and as event lists, with a label (T, B) for each step.
 
-    `limits` are the highest ratios to BPTT's time that are allowed, by kind of units.
+    `limit` is the highest ratio to BPTT's time that is allowed.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Problem:
     raster: jax.Array
     spikes: Spikes
     labels: jax.Array
-    limits: dict[str, float]
+    limit: float
 
     @property
     def input_rate(self) -> float:
@@ -62,8 +62,7 @@ class Problem:
 def poisson(shape: Shape, name: str, limit: float) -> Problem:
     """Make input whose units spike independently."""
     raster, labels = spikes_and_labels(shape)
-    limits = {"LIF": limit, "ALIF": limit}
-    return Problem(name, shape, raster, on_device(Spikes.from_dense(np.asarray(raster))), labels, limits)
+    return Problem(name, shape, raster, on_device(Spikes.from_dense(np.asarray(raster))), labels, limit)
 
 
 def recorded(shape: Shape, name: str, source: Path, dt: Any, limit: float) -> Problem:
@@ -74,8 +73,7 @@ def recorded(shape: Shape, name: str, source: Path, dt: Any, limit: float) -> Pr
     dense = next(iter(batches(data, rows, shape.batch, dt, **options)))
     events = next(iter(batches(data, rows, shape.batch, dt, layout="events", **options)))
     labels = jnp.asarray(np.broadcast_to(dense.labels, (shape.steps, shape.batch)))
-    limits = {"LIF": limit, "ALIF": limit}
-    return Problem(name, shape, jnp.asarray(dense.x), on_device(events.x), labels, limits)
+    return Problem(name, shape, jnp.asarray(dense.x), on_device(events.x), labels, limit)
 
 
 def on_device(spikes: Spikes) -> Spikes:

@@ -18,7 +18,7 @@ def markdown(results: dict[str, Any]) -> str:
     parts = [
         "# Trace gradients against backpropagation through time",
         "Written by `python benchmarks/versus_bptt.py`.",
-        _conditions(results),
+        conditions(results, f"{results['net']}; float32; {results['repeats']} repeats"),
         "## Targets",
         table(
             ["", "wanted", "measured", "met"],
@@ -32,13 +32,14 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _conditions(results: dict[str, Any]) -> str:
+def conditions(results: dict[str, Any], what: str) -> str:
+    """Say what was measured, on which machine, with which software, and how busy it was."""
     machine = results["environment"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     flags = machine["XLA_FLAGS"] or "none"
     return "\n".join(
         [
-            f"- Net: {results['net']}; float32; {results['repeats']} repeats.",
+            f"- Measured: {what}.",
             f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, "
             f"backend {machine['backend']}, XLA_FLAGS {flags}.",
             f"- Software: Python {machine['python']}, {packages}.",

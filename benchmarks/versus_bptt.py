@@ -16,7 +16,7 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from contestants import backpropagation, sequence, streaming
 from measure import RUNS, Timing, environment, interleaved, relative_difference, wait_until_quiet
 from nets import NEURONS, Net, Shape, activity, spikes_and_labels
 from report import markdown
+from targets import Target, at_least, at_most
 
 import snntrace
 
@@ -43,16 +44,6 @@ ACTIVITY = (0.02, 0.10)
 SPEEDUP = 25.0
 GROWTH = 1.10
 AGREEMENT = 1e-3
-
-
-@dataclass(frozen=True)
-class Target:
-    """What must hold, what was measured, and whether it holds."""
-
-    what: str
-    wanted: str
-    got: str
-    met: bool
 
 
 class Rival:
@@ -160,14 +151,6 @@ def growth(memory: list[dict[str, Any]], method: str) -> float:
     """Return the peak of the longest sequence over that of the shortest."""
     peaks = {m["steps"]: m["peak_mib"] for m in memory if m["method"] == method}
     return float(peaks[max(peaks)] / peaks[min(peaks)])
-
-
-def at_most(what: str, limit: float, got: float) -> Target:
-    return Target(what, f"<= {limit:g}", f"{got:.3g}", got <= limit)
-
-
-def at_least(what: str, limit: float, got: float) -> Target:
-    return Target(what, f">= {limit:g}", f"{got:.3g}", got >= limit)
 
 
 def targets(results: dict[str, Any]) -> list[Target]:
