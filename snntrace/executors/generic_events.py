@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +51,7 @@ class EventProducts:
     engine : Engine
         The graph under a rule.
     by_events : iterable of int
-        These products, by id. None makes every product dense.
+        These products, by id; the others stay dense.
     """
 
     def __init__(self, engine: Engine, by_events: Iterable[int] = ()) -> None:
@@ -67,7 +68,8 @@ class EventProducts:
 
     def inputs(self, xs: Sequence[Any]) -> Inputs:
         """Write lists out as arrays where something else than products by events reads them."""
-        arrays, lists = [], []
+        arrays: list[Array | None] = []
+        lists: list[Spikes | None] = []
         for x, variable, dense in zip(xs, self.engine.graph.step.arguments, self.read_dense, strict=True):
             if not isinstance(x, Spikes):
                 arrays.append(x)
@@ -102,7 +104,7 @@ class EventProducts:
             x = relation.rows(read(env, relation.operand))
             return event_matmul(x, self._matrix(weights, relation)).reshape(relation.shape)
 
-        return {r.equation: lambda env, r=r: product(r, env) for r in self.relations}
+        return {r.equation: partial(product, r) for r in self.relations}
 
     def _matrix(self, weights: Weights, relation: Dense) -> Array:
         return relation.matrix(weights.floats[self.engine.functions.float_slot[relation.weight]])
