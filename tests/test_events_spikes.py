@@ -283,3 +283,22 @@ def test_other_devices_get_jaxs_own_operations():
     assert "snntrace_" not in text
     native = jax.jit(lambda x: Spikes.from_dense(x, 30)).lower(np.ones((4, 2, 6), np.float32)).as_text()
     assert "snntrace_" in native
+
+
+def test_a_raster_written_natively_is_the_portable_one_and_follows_its_values():
+    rng = np.random.default_rng(4)
+    raster = rng.normal(size=(30, 3, 41)) * (rng.random((30, 3, 41)) < 0.2)
+    lists = jax.tree.map(jnp.asarray, Spikes.from_dense(raster.astype(np.float32)))
+    written = lists.dense()
+    np.testing.assert_array_equal(written, raster.astype(np.float32))
+    np.testing.assert_array_equal(lists.dense(jnp.float16), raster.astype(np.float16))
+    weight = jnp.asarray(rng.normal(size=raster.shape), jnp.float32)
+
+    def weighted(values):
+        return (Spikes(lists.pointers, lists.indices, values, 41).dense() * weight).sum()
+
+    gradient = jax.grad(weighted)(lists.values)
+    n_events = int((raster != 0).sum())
+    of_events = np.swapaxes(weight, 0, 1)[np.swapaxes(raster, 0, 1) != 0]
+    np.testing.assert_allclose(gradient[:n_events], of_events, rtol=1e-6)
+    assert not np.asarray(gradient[n_events:]).any()

@@ -21,6 +21,7 @@ from snntrace.events.lists import (
     list_traced,
     rounded,
 )
+from snntrace.events.rasters import rows_of, written_out
 from snntrace.events.rows import keep_distinct, sort_into_rows
 from snntrace.events.steps import checked_n_steps, in_seconds, place_events
 
@@ -417,15 +418,7 @@ class Spikes:
         int32 array of shape (capacity,)
             ``step * batch + sample``; ``time * batch`` where no row is.
         """
-        pointers = jnp.asarray(self.pointers)
-        starts, ends = pointers[:, :-1].T.ravel(), pointers[:, 1:].T.ravel()
-        # One empty row at the beginning, so that there is a row to find before the first.
-        starts, ends = jnp.append(starts, 0), jnp.append(ends, 0)
-        # Of rows that begin at one place, all but the last in this order are empty.
-        order = jnp.lexsort((ends, starts))
-        places = jnp.arange(self.capacity, dtype=jnp.int32)
-        row = order[jnp.searchsorted(starts[order], places, side="right") - 1]
-        return jnp.where(places < ends[row], row, self.time * self.batch).astype(jnp.int32)
+        return rows_of(jnp.asarray(self.pointers), self.capacity)
 
     def dense(self, dtype: Any = None) -> Array:
         """Return the raster.
@@ -440,7 +433,6 @@ class Spikes:
         array of shape (time, batch, n_units)
             The spikes; 0 where no event is.
         """
-        values = 1 if self.values is None else jnp.asarray(self.values)
-        raster = jnp.zeros((self.time * self.batch, self.n_units), dtype or self.dtype)
-        placed = raster.at[self.rows(), self.indices].add(jnp.asarray(values, raster.dtype), mode="drop")
-        return placed.reshape(self.shape)
+        kept = jnp.dtype(dtype or self.dtype)
+        values = jnp.zeros(0, kept) if self.values is None else jnp.asarray(self.values)
+        return written_out(jnp.asarray(self.pointers), jnp.asarray(self.indices), values, self.n_units, kept)
