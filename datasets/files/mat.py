@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import os
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from snntrace.datasets.files.checks import OTHER_SENSOR, checked_events
-from snntrace.datasets.files.contents import AGAIN, contents
+from snntrace.datasets.files.contents import AGAIN
 from snntrace.datasets.files.events import DataFileError, Events
+from snntrace.datasets.files.mat5 import read_mat5
 
 ATIS = (304, 240)
 TAXELS = (10, 10)
-MAGIC = b"MATLAB 5.0 MAT-file"
 FIELDS = ("x", "y", "ts", "p")
-
-
-def variables(who: str, path: str | os.PathLike[str], names: list[str]) -> dict[str, Any]:
-    """Return variables of a MATLAB 5 file.
-
-    Parameters
-    ----------
-    who : str
-        Name of the reader.
-    path : str or path
-        The file.
-    names : list of str
-        Which, where there are such.
-
-    Returns
-    -------
-    dict
-        Those that there are.
-
-    Raises
-    ------
-    DataFileError
-        If the file is no MATLAB 5 file, or is damaged.
-    """
-    raw = contents(path, who)
-    if bytes(raw[: len(MAGIC)]) != MAGIC:
-        raise DataFileError(
-            f"{who}: the file must start with {MAGIC.decode()!r}, got {bytes(raw[:19])!r} at byte 0 of "
-            f"{os.fspath(path)}. Save it with the option -v7 or -v6."
-        )
-    stream = io.BytesIO(raw.tobytes())
-    try:
-        # Whatever can be wrong in a damaged file, the parser meets it as another type of error.
-        found: dict[str, Any] = loadmat(stream, variable_names=names)
-    except Exception as error:
-        raise DataFileError(
-            f"{who}: a MATLAB 5 file must be whole, got {type(error).__name__} ({error}) at byte "
-            f"{stream.tell()} of {os.fspath(path)}. {AGAIN}"
-        ) from error
-    return found
 
 
 def read_atis_mat(
@@ -95,14 +53,10 @@ def read_atis_mat(
         If it cannot be read.
     """  # noqa: DOC502
     who = "read_atis_mat"
-    table = variables(who, path, [variable]).get(variable)
-    if (
-        not isinstance(table, np.ndarray)
-        or table.size != 1
-        or not set(FIELDS) <= set(table.dtype.names or ())
-    ):
-        refuse(who, path, variable, f"be a struct of {', '.join(FIELDS)}", described(table), AGAIN)
-    fields = {name: np.asarray(table.reshape(-1)[name][0]).ravel() for name in FIELDS}
+    table = read_mat5(who, path).get(variable)
+    if not isinstance(table, dict) or any(table.get(name) is None for name in FIELDS):
+        refuse(who, path, variable, f"be a struct of numbers {', '.join(FIELDS)}", described(table), AGAIN)
+    fields = {name: field.ravel() for name in FIELDS if (field := table[name]) is not None}
     whole = {name: found for name in FIELDS if (found := as_integers(fields[name])) is not None}
     if len(whole) < len(FIELDS) or len({field.size for field in fields.values()}) != 1:
         got = ", ".join(f"{name}: {described(field)}" for name, field in fields.items())
@@ -154,7 +108,7 @@ def read_stmnist_mat(path: str | os.PathLike[str], *, ordered: bool = True) -> E
     Neuromorphic Dataset", arXiv 2005.04319 (2020).
     """  # noqa: DOC502
     who, name = "read_stmnist_mat", "spiketrain"
-    train = variables(who, path, [name]).get(name)
+    train = read_mat5(who, path).get(name)
     n_taxels = TAXELS[0] * TAXELS[1]
     if (
         not isinstance(train, np.ndarray)
@@ -211,11 +165,9 @@ def described(value: Any) -> str:
     """
     if value is None:
         return "none"
-    if not isinstance(value, np.ndarray):
-        return f"a {type(value).__name__}"
-    return (
-        f"{'a struct of ' + ', '.join(value.dtype.names) if value.dtype.names else value.dtype} {value.shape}"
-    )
+    if isinstance(value, dict):
+        return f"a struct of {', '.join(value)}"
+    return f"{value.dtype} {value.shape}"
 
 
 def refuse(who: str, path: str | os.PathLike[str], variable: str, must: str, got: str, do: str) -> NoReturn:

@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from scipy.io import whosmat
-
 from snntrace.datasets.files import mat, prophesee_raw
 from snntrace.datasets.files.aedat2 import read_aedat2
 from snntrace.datasets.files.aedat3 import read_aedat3
@@ -15,6 +13,7 @@ from snntrace.datasets.files.aedat4 import read_aedat4
 from snntrace.datasets.files.contents import contents, header
 from snntrace.datasets.files.event_stream import read_es
 from snntrace.datasets.files.events import DataFileError, Events
+from snntrace.datasets.files.mat5 import MAGIC, read_mat5
 from snntrace.datasets.files.nmnist_bin import read_nmnist_bin
 from snntrace.datasets.files.prophesee_dat import MARK, read_dat
 
@@ -63,21 +62,13 @@ def read_mat(path: str | os.PathLike[str], **options: Any) -> Events:
     DataFileError
         If the file is damaged, or has neither's variable.
     """
-    contents(path, WHO)
-    try:
-        names = [name for name, _, _ in whosmat(os.fspath(path))]
-    except Exception as error:
-        raise DataFileError(
-            f"{WHO}: a MATLAB 5 file must be whole, got {type(error).__name__} ({error}) in "
-            f"{os.fspath(path)}. "
-            f"Download or copy the file again."
-        ) from error
+    names = read_mat5(WHO, path)
     if "spiketrain" in names:
         return mat.read_stmnist_mat(path, **options)
     if "TD" in names:
         return mat.read_atis_mat(path, **options)
     raise DataFileError(
-        f"{WHO}: a MATLAB file must have the variable TD (ATIS) or spiketrain (ST-MNIST), got {names} in "
+        f"{WHO}: a MATLAB file must have the variable TD (ATIS) or spiketrain (ST-MNIST), got {list(names)} "
         f"{os.fspath(path)}. Name the struct: read_atis_mat(path, variable)."
     )
 
@@ -89,7 +80,7 @@ FORMATS = {
     "es": Format("Event Stream 2", b"Event Stream", ".es", read_es),
     "raw": Format("Prophesee EVT 2 and EVT 3", MARK, ".raw", prophesee_raw.read_raw),
     "dat": Format("Prophesee .dat", MARK, ".dat", read_dat),
-    "mat": Format("MATLAB 5, of an ATIS or ST-MNIST", mat.MAGIC, ".mat", read_mat),
+    "mat": Format("MATLAB 5, of an ATIS or ST-MNIST", MAGIC, ".mat", read_mat),
     "nmnist": Format("N-MNIST and N-Caltech101", b"", ".bin", read_nmnist_bin),
 }
 """Formats by their names, in the order in which a file is tried."""
