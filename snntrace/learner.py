@@ -23,6 +23,7 @@ from snntrace.rules.feedback import Feedback, check_error_width
 from snntrace.rules.options import check_effect, is_count
 from snntrace.rules.projection import Projection
 from snntrace.rules.rule import Rule
+from snntrace.stream import Stream
 
 Array = Any
 
@@ -302,6 +303,24 @@ class Learner(brainstate.nn.Module):
             function = bptt_unroll(self.engine.functions) if full else self.paths.unroll(plan, carry)
             self._unrolls[key] = jax.jit(function)
         return self._unrolls[key]
+
+    def stream(self, batch: int | None = None, **options: Any) -> Stream:
+        """Make a stream, which learns from one step at a time at the cost of the step's events.
+
+        Parameters
+        ----------
+        batch : int, optional
+            Samples side by side; must be those that were compiled for.
+        **options
+            ``window`` and ``path`` of `Stream`.
+
+        Returns
+        -------
+        Stream
+            It begins with the present states and traces, and has its own from then on.
+        """
+        self._compiled()
+        return Stream(self, self._states, self._carried(), batch=batch, **options)
 
     def value_and_grad(
         self, loss_fn: Callable[..., Any], has_aux: bool = False, carry: bool = False

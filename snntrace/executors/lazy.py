@@ -22,9 +22,8 @@ from snntrace.rules.projection import Projection
 Array = Any
 
 
-def window_size(events: EventPass) -> int:
-    """Choose the steps of a window: more for larger layers, whose traces do not fit into the cache."""
-    return 64 if max(s.width for s in events.stages.stages) < 1024 else 128
+WINDOW = 128
+"""Steps of a window. More take longer at its end, fewer go to the traces more often."""
 
 
 class LazySteps:
@@ -36,8 +35,8 @@ class LazySteps:
         The model's stages.
     projection : Projection
         What projects targets.
-    window : int, optional
-        Steps after which traces are brought up to date where there were events; chosen by size if None.
+    window : int
+        Steps after which traces are brought up to date where there were events.
 
     Raises
     ------
@@ -45,15 +44,17 @@ class LazySteps:
         If the model has no such kernels; the message says why.
     """
 
-    def __init__(self, events: EventPass, projection: Projection, window: int | None) -> None:
+    def __init__(self, events: EventPass, projection: Projection, window: int = WINDOW) -> None:
         self.events = events
         self.engine = events.engine
         matrices = [None if m is None else np.asarray(m) for m in projection.matrices]
-        self.window = window or window_size(events)
+        self.window = window
         self.kernels = kernels = StreamKernels(events, matrices, self.window)
         self.batch, self.dtype = kernels.batch, kernels.dtype
         self.n_target = next((m.shape[0] for m in matrices if m is not None), 0)
-        self._divisor = self.batch if projection.mean else 1
+        feedback = projection.feedback
+        mean = feedback is not None and feedback.reduction == "mean" and projection.rule.signal == "target"
+        self._divisor = self.batch if mean else 1
         places = kernels.places
         self.own = places.own.zeros((self.batch,), self.dtype)
         self.integers = places.integers.zeros((self.batch,), np.int32)
@@ -63,6 +64,7 @@ class LazySteps:
         self._finish = jax.jit(self._pull_back)
         self._no_target = np.zeros((self.batch, self.n_target), self.dtype)
         self._call = kernels.functions
+        self._steps = 0
         for stage in kernels.stages:
             for k, _ in enumerate(stage.stage.incoming):
                 self._integer(f"{stage.name} stamps {k}")[:] = -1
@@ -146,11 +148,19 @@ class LazySteps:
 
     def settle(self) -> None:
         """Bring all traces and gradients up to date."""
-        self._call["settle_all_rows"](self.own, self.integers, self.shared, self.clock)
+        self.close()
+        self._call["settle_rows"](self.own, self.integers, self.shared, self.clock)
 
     def close(self) -> None:
         """End the window, so that parameters may change."""
         self._call["close"](self.own, self.integers, self.shared, self.clock)
+        self._steps = 0
+
+    def _enter(self) -> None:
+        """Count a step, in a new window if this one is full."""
+        if self._steps == self.window:
+            self.close()
+        self._steps += 1
 
     def hidden(self) -> Arrays:
         """Return the present states."""
@@ -210,12 +220,14 @@ class LazySteps:
         array of shape (batch, n_results)
             The results side by side.
         """
+        self._enter()
         y = np.empty((self.batch, self.kernels.results.size), self.dtype)
         self._call["step"](self.own, self.integers, self.shared, self.clock, y, *inputs)
         return y
 
     def step_units(self, pointers: Array, units: Array, sizes: Array) -> tuple[int, Array]:
         """Run a step for units that are listed; return what is wrong with them (0: nothing), and results."""
+        self._enter()
         y = np.empty((self.batch, self.kernels.results.size), self.dtype)
         wrong = self._call["step_units"](
             self.own, self.integers, self.shared, self.clock, y, pointers, units, sizes
@@ -265,11 +277,16 @@ class LazySteps:
         ys = np.empty((length, self.batch, self.kernels.results.size), self.dtype)
         losses = np.zeros(length)
         kind, scale, labels, values = loss
-        wrong = self._call["run"](
-            self.own, self.integers, self.shared, self.clock, ys, *events, kind, self.dtype.type(scale), labels,
-            values, *target, self.n_target, losses,
-        )  # fmt: skip
-        return wrong, ys, losses
+        step = 0
+        while 0 <= step < length:
+            if self._steps == self.window:
+                self.close()
+            step = self._call["run"](
+                self.own, self.integers, self.shared, self.clock, step, ys, *events, kind,
+                self.dtype.type(scale), labels, values, *target, self.n_target, losses,
+            )  # fmt: skip
+            self._steps = int(self.clock[0])
+        return min(step, 0), ys, losses
 
     # Gradients ---------------------------------------------------------------------------------
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-
-from snntrace.fused.kernels import FAST
+from snntrace.events.rows import compiled
 
 RING = 32
 """Windows after which a silent row is brought up to date."""
@@ -23,7 +21,7 @@ BLOCK = 512
 """Columns that are worked on together, so that a window's signals stay in the cache."""
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def copy_within(w: Any, to: int, at: int, n: int) -> None:
     """Copy numbers from one place to another."""
     y, x = w[to : to + n], w[at : at + n]
@@ -31,7 +29,7 @@ def copy_within(w: Any, to: int, at: int, n: int) -> None:
         y[i] = x[i]
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_within(w: Any, to: int, at: int, n: int) -> None:
     """Add numbers at one place to those at another."""
     y, x = w[to : to + n], w[at : at + n]
@@ -39,7 +37,7 @@ def add_within(w: Any, to: int, at: int, n: int) -> None:
         y[i] += x[i]
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def fill(w: Any, at: int, n: int, value: Any) -> None:
     """Set numbers."""
     y = w[at : at + n]
@@ -47,21 +45,21 @@ def fill(w: Any, at: int, n: int, value: Any) -> None:
         y[i] = value
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_two(y: Any, a: Any, b: Any, p: Any, q: Any) -> None:
     """Add multiples of two rows."""
     for i in range(y.size):
         y[i] += p * a[i] + q * b[i]
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_four(y: Any, a: Any, b: Any, c: Any, d: Any, p: Any, q: Any, r: Any, s: Any) -> None:
     """Add multiples of four rows."""
     for i in range(y.size):
         y[i] += (p * a[i] + q * b[i]) + (r * c[i] + s * d[i])
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_events(
     w: Any, to: int, n: int, source: Any, at: int, m: Any, units: int, sizes: int, first: int, stop: int
 ) -> None:
@@ -84,7 +82,7 @@ def add_events(
         e += 1
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_signal(w: Any, to: int, signal: Any, matrix: Any, at: int, n: int) -> None:
     """Add the product of a signal (K,) and a matrix (K, n) that begins at a place."""
     y, k = w[to : to + n], 0
@@ -104,7 +102,7 @@ def add_signal(w: Any, to: int, signal: Any, matrix: Any, at: int, n: int) -> No
         k += 1
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_to_rows(
     g: Any, at: int, n: int, w: Any, row: int, m: Any, units: int, sizes: int, first: int, stop: int
 ) -> None:
@@ -117,7 +115,7 @@ def add_to_rows(
             y[i] += size * x[i]
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def list_events(x: Any, w: Any, m: Any, units: int, sizes: int, position: int) -> int:
     """Append the numbers of a row that are not zero to a list; return its end."""
     for begin in range(0, x.size, 32):
@@ -134,7 +132,7 @@ def list_events(x: Any, w: Any, m: Any, units: int, sizes: int, position: int) -
     return position
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def sort_events(
     w: Any, m: Any, pointers: int, units: int, sizes: int, steps: int, n_pre: int, starts: int, when: int,
     size: int,
@@ -160,7 +158,7 @@ def sort_events(
             w[size + place] = w[sizes + e]
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def settle_one(
     w: Any, g: Any, to: int, e_at: int, slot: int, n: int, p: int, q: int, shift: int, x: Any, y: Any, k: int
 ) -> None:
@@ -174,7 +172,7 @@ def settle_one(
         e[i] = phi[i] * e[i] + (x * c[i] + y * d[i])
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def settle_more(
     w: Any, g: Any, to: int, e_at: int, slot: int, n: int, spare: int, n_states: int, k: int
 ) -> None:
@@ -200,7 +198,7 @@ def settle_more(
         copy_within(w, e_at + q * n, spare + q * k, k)
 
 
-@numba.njit(fastmath=set(FAST), nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_posts(
     w: Any, g: Any, to: int, e_at: int, n: int, post: int, shift: int, n_states: int, k: int,
     m: Any, when: int, size: int, first: int, stop: int,
@@ -228,7 +226,7 @@ def add_posts(
         e += 4
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def fade(w: Any, at: int, n: int, tiny: Any) -> bool:
     """Set numbers below `tiny` to zero; tell whether none is left."""
     y = w[at : at + n]
@@ -240,7 +238,7 @@ def fade(w: Any, at: int, n: int, tiny: Any) -> bool:
     return not some
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def settle_row(
     w: Any, g: Any, to: int, e_at: int, slot: int, n: int, spare: int, n_states: int, post: int, shift: int,
     k: int, m: Any, when: int, size: int, first: int, stop: int,
@@ -249,7 +247,7 @@ def settle_row(
     if n_states == 1:
         if first == stop:
             zero = 0 * w[slot]
-            settle_one(w, g, to, e_at, slot, n, slot, slot, 0, zero, zero, k)
+            settle_one(w, g, to, e_at, slot, n, slot, slot, 0 * n, zero, zero, k)
             return
         p, x = post + m[when + first] * n, w[size + first]
         q, y = p, 0 * x
@@ -262,7 +260,7 @@ def settle_row(
     add_posts(w, g, to, e_at, n, post, shift, n_states, k, m, when, size, first, stop)
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def settle_window(
     w: Any, g: Any, m: Any, gradient: int, traces: int, stamps: int, starts: int, when: int, size: int,
     ring: int, spare: int, post: int, shift: int, n_pre: int, n: int, n_states: int, window: int, tiny: Any,
@@ -298,13 +296,14 @@ def settle_window(
             m[stamps + u] = -1 if faded else window + 1
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def settle_all(
     w: Any, g: Any, m: Any, gradient: int, traces: int, stamps: int, ring: int, spare: int, n_pre: int,
     n: int, n_states: int, window: int,
 ) -> None:
     """Bring every row up to date with the beginning of a window."""  # fmt: skip
-    length = n_states * n_states + n_states
+    # Not a literal: functions are compiled anew for each literal argument.
+    length, zero = n_states * n_states + n_states, 0 * n
     for u in range(n_pre):
         stamp = m[stamps + u]
         if stamp < 0 or stamp == window:
@@ -314,7 +313,7 @@ def settle_all(
             settle_row(
                 w, g, gradient + u * n + column, traces + u * n_states * n + column,
                 ring + (stamp % RING) * length * n + column, n, spare, n_states,
-                0, 0, k, m, 0, 0, 0, 0,
+                zero, zero, k, m, zero, zero, zero, zero,
             )  # fmt: skip
         m[stamps + u] = window
 

@@ -6,6 +6,8 @@ a row of traces may still wait for.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -145,7 +147,7 @@ class StreamKernels:
                 (f"{s.name}_settle_all", s.settle_all()),
             ]
         found += [
-            ("begin", self._begin()), ("close", self._close()), ("settle_all_rows", self._settle_all()),
+            ("begin", self._begin()), ("close", self._close()), ("settle_rows", self._settle_all()),
             ("advance", self._advance()), ("take", self._take()), ("learn", self._learn()),
             ("step", self._step()), ("step_units", self._step_units()), ("loss", _LOSS), ("run", self._run()),
         ]  # fmt: skip
@@ -173,13 +175,14 @@ class StreamKernels:
                             f"{s.name}_combine(w, window, clock[2])",
                             f"{s.name}_settle(w, m, g, steps, window)",
                         )
-                source("clock[1] = window + 1", "begin(own, m_all, clock)")
+                source("clock[1] = window + 1")
+            source("begin(own, m_all, clock)")
         return source.text
 
     def _settle_all(self) -> str:
+        """Write what brings every row up to date; no window may be open."""
         source = Source()
         with source.block("def kernel(own, m_all, g, clock):"):
-            source("close(own, m_all, g, clock)")
             with source.block("for b in range(own.shape[0]):"):
                 source("w, m = own[b], m_all[b]")
                 source(*(f"{s.name}_settle_all(w, m, g, clock[1])" for s in self.stages))
@@ -227,8 +230,6 @@ class StreamKernels:
         source = Source()
         names = [f"x{j}" for j in range(len(self.inputs))]
         with source.block(f"def kernel(own, m_all, g, clock, y, {', '.join(names)}):"):
-            with source.block(f"if clock[0] == {self.steps}:"):
-                source("close(own, m_all, g, clock)")
             source("t = clock[0]")
             with source.block("for b in range(own.shape[0]):"):
                 source("w, m = own[b], m_all[b]")
@@ -244,8 +245,6 @@ class StreamKernels:
     def _step_units(self) -> str:
         source = Source()
         with source.block("def kernel(own, m_all, g, clock, y, pointers, units, sizes):"):
-            with source.block(f"if clock[0] == {self.steps}:"):
-                source("close(own, m_all, g, clock)")
             source("t = clock[0]")
             with source.block("for b in range(own.shape[0]):"):
                 source("found = take(own[b], m_all[b], t, units, sizes, pointers[b, 0], pointers[b, 1])")
@@ -257,18 +256,18 @@ class StreamKernels:
         return source.text
 
     def _run(self) -> str:
-        """Write a whole recording: each step, its error by a loss, and learning from it."""
+        """Write steps of a recording until the window is full, with errors by a loss, and learning."""
         source, events = Source(), next(iter(self.inputs.values()))
         head = (
-            "def kernel(own, m_all, g, clock, ys, xs, pointers, units, sizes, kind, scale, labels, values, "
+            "def kernel(own, m_all, g, clock, begin, ys, xs, pointers, units, sizes, kind, scale, labels, values, "
             "target_kind, target_labels, target_values, n_target, losses):"
         )
         with source.block(head):
             source(f"error = np.zeros((own.shape[0], {self.results.size}), F)")
             source("target = np.zeros((own.shape[0], n_target), F)", "dense = xs.shape[1] > 0")
-            with source.block("for step in range(ys.shape[0]):"):
+            with source.block("for step in range(begin, ys.shape[0]):"):
                 with source.block(f"if clock[0] == {self.steps}:"):
-                    source("close(own, m_all, g, clock)")
+                    source("return step")
                 source("t, y = clock[0], ys[step]")
                 with source.block("for b in range(own.shape[0]):"):
                     source("w, m = own[b], m_all[b]")
@@ -294,7 +293,7 @@ class StreamKernels:
                             with source.block("elif target_kind == 3:"):
                                 source("target[b, i] = error[b, i]")
                     source("learn(own, m_all, g, clock, error, target)")
-            source("return 0")
+            source("return ys.shape[0]")
         return source.text
 
 
@@ -328,17 +327,25 @@ def kernel(kind, scale, y, step, labels, values, error):
 """
 
 
+_CALLS = re.compile(rf"\b({'|'.join((*HELPERS, 'stage[0-9]+_[a-z_]+'))})\(")
+_INTEGERS = re.compile(r"(?<![\w.])\d+(?![\w.])")
+
+
+def _without_literals(text: str) -> str:
+    """Hide literal integers in calls: a function would be compiled anew for each of them."""
+    lines = text.splitlines()
+    return "\n".join(_INTEGERS.sub(r"I(\g<0>)", x) if _CALLS.search(x) else x for x in lines) + "\n"
+
+
 @cache
 def _built(sources: tuple[tuple[str, str], ...], dtype: str) -> Mapping[str, Any]:
     """Compile functions that call each other; what was met before is not compiled again."""
-    import math
-
     number = np.dtype(dtype).type
-    scope: dict[str, Any] = {"np": np, "math": math, "F": number, **HELPERS}
+    scope: dict[str, Any] = {"np": np, "math": math, "F": number, "I": np.int64, **HELPERS}
     scope["TINY"] = number(np.finfo(dtype).tiny / np.finfo(dtype).eps)
     found = {}
     for name, text in sources:
-        exec(compile(text, f"<snntrace {name}>", "exec"), scope)
+        exec(compile(_without_literals(text), f"<snntrace {name}>", "exec"), scope)
         found[name] = numba.njit(fastmath=set(FAST), nogil=True, error_model="numpy")(scope.pop("kernel"))
         scope[name] = found[name]
     return found
