@@ -14,6 +14,7 @@ from snntrace.compiler.relations import Dense
 from snntrace.executors.engine import Carried
 from snntrace.executors.events import EventPass
 from snntrace.fused.backward import shaped
+from snntrace.fused.rows import settle_all, settle_window, sort_events
 from snntrace.fused.stepping import Parameters, Stepping
 from snntrace.fused.streaming import StreamKernels
 from snntrace.jaxprs import Variable
@@ -64,6 +65,8 @@ class LazySteps:
         self._finish = jax.jit(self._pull_back)
         self._no_target = np.zeros((self.batch, self.n_target), self.dtype)
         self._call = kernels.functions
+        self._tiny = kernels.tiny
+        self._rows = {s: [s.rows_of(k) for k, _ in enumerate(s.stage.incoming)] for s in kernels.stages}
         self._steps = 0
         for stage in kernels.stages:
             for k, _ in enumerate(stage.stage.incoming):
@@ -107,7 +110,7 @@ class LazySteps:
             self._load_values(result.params, values)
         for m, relation in enumerate(self.kernels.readout_at):
             self._shared(f"read-out weight {m}")[:] = matrices[relation]
-        self._call["begin"](self.own, self.integers, self.clock)
+        self._begin()
 
     def _load_values(self, params: Parameters, values: Mapping[Variable, Array]) -> None:
         for variable, name in params.names.items():
@@ -144,17 +147,47 @@ class LazySteps:
                     self._own(f"{stage.name} unit trace {m} {q}")[:] = np.asarray(trace[q]).reshape(
                         self.batch, stage.n
                     )
-        self._call["begin"](self.own, self.integers, self.clock)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Open a window."""
+        for stage in self.kernels.stages:
+            for own, integers in zip(self.own, self.integers, strict=True):
+                self._call[f"{stage.name}_begin"](own, integers)
+        self.clock[0] = self._steps = 0
+
+    def close(self) -> None:
+        """End the window, so that parameters may change: nothing of it is needed any more."""
+        steps, window = int(self.clock[0]), int(self.clock[1])
+        if steps > 0:
+            for stage in self.kernels.stages:
+                for own, integers in zip(self.own, self.integers, strict=True):
+                    self._close(stage, own, integers, steps, window)
+            self.clock[1] = window + 1
+        self._begin()
+
+    def _close(self, stage: Stepping, own: Array, integers: Array, steps: int, window: int) -> None:
+        self._call[f"{stage.name}_back"](own, steps)
+        self._call[f"{stage.name}_combine"](own, window, int(self.clock[2]))
+        for rows in self._rows[stage]:
+            sort_events(own, integers, *rows.events, steps, rows.n_pre, *rows.sorted)
+            settle_window(
+                own, self.shared, integers, *rows.rows, *rows.sorted, *rows.ring, *rows.posts, rows.n_pre,
+                stage.n, stage.n_states, window, self._tiny,
+            )  # fmt: skip
 
     def settle(self) -> None:
         """Bring all traces and gradients up to date."""
         self.close()
-        self._call["settle_rows"](self.own, self.integers, self.shared, self.clock)
-
-    def close(self) -> None:
-        """End the window, so that parameters may change."""
-        self._call["close"](self.own, self.integers, self.shared, self.clock)
-        self._steps = 0
+        window = int(self.clock[1])
+        for stage in self.kernels.stages:
+            for rows in self._rows[stage]:
+                for own, integers in zip(self.own, self.integers, strict=True):
+                    settle_all(
+                        own, self.shared, integers, *rows.rows, *rows.ring, rows.n_pre, stage.n,
+                        stage.n_states, window,
+                    )  # fmt: skip
+        self.clock[2] = window
 
     def _enter(self) -> None:
         """Count a step, in a new window if this one is full."""
@@ -203,7 +236,7 @@ class LazySteps:
             for m, _ in enumerate(stage.backward.elementwise):
                 for q in range(stage.n_states):
                     self._own(f"{stage.name} unit trace {m} {q}")[where] = 0
-        self._call["begin"](self.own, self.integers, self.clock)
+        self._begin()
 
     # Steps -------------------------------------------------------------------------------------
 

@@ -320,8 +320,6 @@ def settle_all(
 
 HELPERS: dict[str, Any] = {
     f.__name__: f
-    for f in (
-        copy_within, add_within, fill, add_events, add_signal, add_to_rows, list_events, sort_events,
-        settle_window, settle_all,
-    )
-}  # fmt: skip
+    for f in (copy_within, add_within, fill, add_events, add_signal, add_to_rows, list_events)
+}
+"""What generated kernels call."""

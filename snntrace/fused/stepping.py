@@ -43,6 +43,23 @@ class EventList:
     width: int
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows of a product are, as the functions of `snntrace.fused.rows` take it.
+
+    `events` is its list (pointers, units, sizes), `sorted` room for it in the order of units, `rows` where
+    gradient, traces and stamps are, `ring` the units' transitions and room for a block of columns, `posts`
+    the window's signals in channel 0 and the distance to the next channel.
+    """
+
+    events: tuple[int, int, int]
+    n_pre: int
+    sorted: tuple[int, int, int]
+    rows: tuple[int, int, int]
+    ring: tuple[int, int]
+    posts: tuple[int, int]
+
+
 class Places:
     """The arenas of a stream: of each sample, its numbers and its integers; of all, weights and gradients."""
 
@@ -470,35 +487,19 @@ class Stepping:
             source(*(self._copy(f"slot + {(s * s + r) * n}", self.mus[0][r]) for r in states))
         return source.text
 
-    def settle(self) -> str:
-        """Write ``settle(w, m, g, steps, window)``: the rows that had events, or whose turn it is."""
-        source = Source()
+    def rows_of(self, k: int) -> Rows:
+        """Tell where the rows of a product are."""
+        product, (events, shift) = self.stage.incoming[k], self.sources[k]
         sites = list(self.backward.sites)
-        shift = len(sites) * self.places.steps * self.n
-        with source.block("def kernel(w, m, g, steps, window):"):
-            for k, product in enumerate(self.stage.incoming):
-                events, row = self.sources[k]
-                stamps, starts, when, size = self.sorted[k]
-                pre = product.relation.sizes[1]
-                post = self._posts(0, sites.index(self.backward.site_of[product.relation]))
-                source(
-                    f"sort_events(w, m, {events.pointers + row}, {events.units}, {events.sizes}, steps, {pre}, "
-                    f"{starts}, {when}, {size})",
-                    f"settle_window(w, g, m, {self.gradients[k]}, {self.traces[k]}, {stamps}, {starts}, {when}, "
-                    f"{size}, {self.ring}, {self.spare}, {post}, {shift}, {pre}, {self.n}, {self.n_states}, "
-                    "window, TINY)",
-                )
-            source("pass")
-        return source.text
-
-    def settle_all(self) -> str:
-        """Write ``settle_all(w, m, g, window)``: every row, as of the beginning of a window."""
-        source = Source()
-        with source.block("def kernel(w, m, g, window):"):
-            for k, product in enumerate(self.stage.incoming):
-                source(
-                    f"settle_all(w, g, m, {self.gradients[k]}, {self.traces[k]}, {self.sorted[k][0]}, "
-                    f"{self.ring}, {self.spare}, {product.relation.sizes[1]}, {self.n}, {self.n_states}, window)"
-                )
-            source("pass")
-        return source.text
+        stamps, starts, when, size = self.sorted[k]
+        return Rows(
+            (events.pointers + shift, events.units, events.sizes),
+            product.relation.sizes[1],
+            (starts, when, size),
+            (self.gradients[k], self.traces[k], stamps),
+            (self.ring, self.spare),
+            (
+                self._posts(0, sites.index(self.backward.site_of[product.relation])),
+                len(sites) * self.places.steps * self.n,
+            ),
+        )

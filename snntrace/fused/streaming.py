@@ -70,6 +70,7 @@ class StreamKernels:
             for s in self.stages
             if matrices[s.stage.group.index] is not None
         }
+        self.tiny = tiny(self.dtype.name)
         self.functions = _built(tuple(self._sources()), self.dtype.name)
 
     # Parts -------------------------------------------------------------------------------------
@@ -143,51 +144,12 @@ class StreamKernels:
                 (f"{s.name}_learn", s.learn(signals)),
                 (f"{s.name}_back", s.back()),
                 (f"{s.name}_combine", s.combine()),
-                (f"{s.name}_settle", s.settle()),
-                (f"{s.name}_settle_all", s.settle_all()),
             ]
         found += [
-            ("begin", self._begin()), ("close", self._close()), ("settle_rows", self._settle_all()),
             ("advance", self._advance()), ("take", self._take()), ("learn", self._learn()),
             ("step", self._step()), ("step_units", self._step_units()), ("loss", _LOSS), ("run", self._run()),
         ]  # fmt: skip
         return found
-
-    def _begin(self) -> str:
-        source = Source()
-        with source.block("def kernel(own, m_all, clock):"):
-            with source.block("for b in range(own.shape[0]):"):
-                source("w, m = own[b], m_all[b]", *(f"{s.name}_begin(w, m)" for s in self.stages))
-            source("clock[0] = 0")
-        return source.text
-
-    def _close(self) -> str:
-        """Write the end of a window: after it nothing of it is needed any more."""
-        source = Source()
-        with source.block("def kernel(own, m_all, g, clock):"):
-            source("steps, window = clock[0], clock[1]")
-            with source.block("if steps > 0:"):
-                with source.block("for b in range(own.shape[0]):"):
-                    source("w, m = own[b], m_all[b]")
-                    for s in self.stages:
-                        source(
-                            f"{s.name}_back(w, steps)",
-                            f"{s.name}_combine(w, window, clock[2])",
-                            f"{s.name}_settle(w, m, g, steps, window)",
-                        )
-                source("clock[1] = window + 1")
-            source("begin(own, m_all, clock)")
-        return source.text
-
-    def _settle_all(self) -> str:
-        """Write what brings every row up to date; no window may be open."""
-        source = Source()
-        with source.block("def kernel(own, m_all, g, clock):"):
-            with source.block("for b in range(own.shape[0]):"):
-                source("w, m = own[b], m_all[b]")
-                source(*(f"{s.name}_settle_all(w, m, g, clock[1])" for s in self.stages))
-            source("clock[2] = clock[1]")
-        return source.text
 
     def _advance(self) -> str:
         """Write a sample's step behind its input's events."""
@@ -337,12 +299,18 @@ def _without_literals(text: str) -> str:
     return "\n".join(_INTEGERS.sub(r"I(\g<0>)", x) if _CALLS.search(x) else x for x in lines) + "\n"
 
 
+def tiny(dtype: str) -> Any:
+    """Return the number below which traces are taken for zero: smaller ones soon lose their digits."""
+    number = np.finfo(dtype)
+    return np.dtype(dtype).type(number.tiny / number.eps)
+
+
 @cache
 def _built(sources: tuple[tuple[str, str], ...], dtype: str) -> Mapping[str, Any]:
     """Compile functions that call each other; what was met before is not compiled again."""
     number = np.dtype(dtype).type
     scope: dict[str, Any] = {"np": np, "math": math, "F": number, "I": np.int64, **HELPERS}
-    scope["TINY"] = number(np.finfo(dtype).tiny / np.finfo(dtype).eps)
+    scope["TINY"] = tiny(dtype)
     found = {}
     for name, text in sources:
         exec(compile(_without_literals(text), f"<snntrace {name}>", "exec"), scope)
