@@ -34,7 +34,7 @@ def evt2(t, x, y, p, lines=("evt 2.0", "geometry 640x480")):
     return text + struct.pack(f"<{len(words)}I", *words)
 
 
-def evt3(t, x, y, p, lines=("evt 3.0", "geometry 640x480"), first_high=None):
+def evt3(t, x, y, p, lines=("evt 3.0", "geometry 640x480")):
     """Write vectors for the events of one time, row and polarity in growing columns."""
     words, state, i = [0x0005, 0x2007, 0xA001], {}, 0
 
@@ -45,13 +45,11 @@ def evt3(t, x, y, p, lines=("evt 3.0", "geometry 640x480"), first_high=None):
             return True
         return False
 
-    for high in range((t[0] >> 12) if first_high is None else first_high, t[0] >> 12):
-        words.append(8 << 12 | high & 0xFFF)
     previous = t[0] >> 12
     while i < len(t):
         # A sensor tells each value of the high bits, also where nothing happens.
         for high in range(previous + 1, t[i] >> 12):
-            words.append(8 << 12 | high & 0xFFF)
+            tell("high", 8, high & 0xFFF)
         previous = t[i] >> 12
         if tell("high", 8, t[i] >> 12 & 0xFFF):
             state.pop("low", None)

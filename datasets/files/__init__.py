@@ -14,4 +14,5 @@ from snntrace.datasets.files.nmnist_bin import read_nmnist_bin as read_nmnist_bi
 from snntrace.datasets.files.prophesee_dat import read_dat as read_dat
 from snntrace.datasets.files.prophesee_raw import read_raw as read_raw
 from snntrace.datasets.files.registry import FORMATS as FORMATS
+from snntrace.datasets.files.registry import format_of as format_of
 from snntrace.datasets.files.registry import read_events as read_events

@@ -69,7 +69,7 @@ def read_mat(path: str | os.PathLike[str], **options: Any) -> Events:
         return mat.read_atis_mat(path, **options)
     raise DataFileError(
         f"{WHO}: a MATLAB file must have the variable TD (ATIS) or spiketrain (ST-MNIST), got {list(names)} "
-        f"{os.fspath(path)}. Name the struct: read_atis_mat(path, variable)."
+        f"in {os.fspath(path)}. Name the struct: read_atis_mat(path, variable)."
     )
 
 
