@@ -237,7 +237,8 @@ def tables_of(
     """
     mapped(path, WHO)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, for numpy leaves a damaged archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             taxels, lengths, letters, repetitions = (np.asarray(archive[name]) for name in TABLES)
     # Whatever can be wrong in a damaged archive, the parser meets it as another type of error.
     except Exception as error:

@@ -8,7 +8,7 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from snntrace.datasets.files.aedat3 import Packets, events_of, index_packets
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import MICROSECOND, DataFileError
+from snntrace.events.rows import compiled
 
 SENSOR = (128, 128)
 SPLITS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
@@ -207,14 +208,40 @@ class DVSGesture:
         return times, events.units()[kept]
 
     def _index(self, number: int, raw: NDArray[np.uint8]) -> tuple[Packets, NDArray[np.int64]]:
-        """Return a file's packets that hold events, and the first and last time in each."""
+        """Return a file's packets that hold valid events, and the first and last time in each."""
         if number not in self._packets:
             packets, _ = index_packets(WHO, self._files[number], raw)
-            packets = packets[packets[:, 1] > 0]
-            ends = np.stack([packets[:, 0], packets[:, 0] + 8 * (packets[:, 1] - 1)], axis=1)
-            low = raw[ends[..., None] + np.arange(4, 8)].copy().view("<u4")[..., 0]
-            self._packets[number] = packets, (packets[:, 2:] << 31) + (low & 0x7FFFFFFF)
+            spans = np.full((len(packets), 2), -1, np.int64)
+            find_spans(raw, packets, spans)
+            kept = spans[:, 0] >= 0
+            self._packets[number] = packets[kept], spans[kept]
         return self._packets[number]
+
+
+@compiled
+def time_at(raw: Any, place: int) -> Any:
+    """Return the low bits of the time of the event at a byte, or -1 if it is not valid."""
+    if raw[place] & 1 == 0:
+        return -1
+    time = np.int64(0)
+    for k in range(4):
+        time |= np.int64(raw[place + 4 + k]) << (8 * k)
+    return time & 0x7FFFFFFF
+
+
+@compiled
+def find_spans(raw: Any, packets: Any, spans: Any) -> None:
+    """Write the times of each packet's first and last valid event, looking at few others."""
+    for row in range(len(packets)):
+        first, number, overflows = packets[row, 0], packets[row, 1], packets[row, 2]
+        begin, end = 0, number - 1
+        while begin < number and time_at(raw, first + 8 * begin) < 0:
+            begin += 1
+        while end > begin and time_at(raw, first + 8 * end) < 0:
+            end -= 1
+        if begin < number:
+            spans[row, 0] = overflows << 31 | time_at(raw, first + 8 * begin)
+            spans[row, 1] = overflows << 31 | time_at(raw, first + 8 * end)
 
 
 def files_of(folder: Path, split: str) -> list[Path]:

@@ -125,8 +125,8 @@ def aedat4(t, x, y, p, compression=1, size=(346, 260), closed=True):
     sides = "".join(
         f'<attr key="size{k}" type="int">{side}</attr>' for k, side in zip("XY", size, strict=True)
     )
-    xml = ('<dv version="2.0"><node name="outInfo">' + node.format(0, "FRME", "") + node.format(2, "EVTS", sides)
-           + "</node></dv>").encode()  # fmt: skip
+    nodes = node.format(0, "FRME", "") + node.format(2, "EVTS", sides)
+    xml = f'<dv version="2.0"><node name="outInfo">{nodes}</node></dv>'.encode()
     packets = b""
     for start in range(0, len(t), 11):
         rows = zip(*(column[start : start + 11] for column in (t, x, y, p)), strict=True)

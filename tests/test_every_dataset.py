@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 
-from snntrace.datasets import NMNIST, SaccadeDigits, SpikeFile
+from snntrace.datasets import NMNIST, BrailleLetters, SaccadeDigits, SpikeFile
 
 
 @pytest.fixture(
-    params=["digits", *(pytest.param(name, marks=pytest.mark.shared) for name in ("spoken", "nmnist"))]
+    params=[
+        "digits",
+        *(pytest.param(name, marks=pytest.mark.shared) for name in ("spoken", "nmnist", "braille")),
+    ]
 )
 def data(request, tmp_path):
     if request.param == "digits":
@@ -13,6 +16,8 @@ def data(request, tmp_path):
     shared = request.getfixturevalue("shared")
     if request.param == "nmnist":
         return NMNIST(shared / "data" / "nmnist")
+    if request.param == "braille":
+        return BrailleLetters(shared / "data" / "braille" / "braille_letters_taxels.npz")
     return SpikeFile(shared / "data" / "shd_regen" / "shd_regen_small_valid.h5.gz", cache_folder=tmp_path)
 
 

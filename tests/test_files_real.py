@@ -34,7 +34,8 @@ PEERS = {
 FORMATS = {
     "tonic/sample.aedat4": "aedat4", "expelliarmus/evt2_sample.raw": "raw", "faery/evt2.raw": "raw",
     "tonic/sample_ncars.dat": "dat", "faery/dvs.es": "es", "tonic/sample_nmnist.bin": "nmnist",
-    "jaer/MovingDarkBox.aedat": "aedat2", "gorchard/example_data.mat": "mat", "tonic/sample_stmnist.mat": "mat",
+    "jaer/MovingDarkBox.aedat": "aedat2", "gorchard/example_data.mat": "mat",
+    "tonic/sample_stmnist.mat": "mat",
 }  # fmt: skip
 
 
