@@ -1,5 +1,6 @@
 import os
 import struct
+import sys
 
 import event_writers as writers
 import numpy as np
@@ -326,3 +327,13 @@ def test_events_that_contradict_themselves_are_refused():
         Events(t, t, x, p, (3, 3))
     with pytest.raises(ValueError, match=r"on the sensor, got x=2 and y=2 for sensor=\(3, 2\)"):
         Events(t, x, x, p, (3, 2))
+
+
+@pytest.mark.parametrize(("compression", "package"), [(1, "lz4"), (3, "zstandard")])
+def test_a_missing_package_for_a_compression_is_named(compression, package, tmp_path, monkeypatch):
+    path = tmp_path / "a.aedat4"
+    path.write_bytes(writers.aedat4(*ROWS, compression=compression))
+    for module in ("lz4.frame", "zstandard"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"package {package}\S* must be installed.*snntrace\[aedat4\]"):
+        read_aedat4(path)
