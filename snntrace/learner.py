@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import brainstate
@@ -63,10 +64,10 @@ class Learner(brainstate.nn.Module):
         Steps of a window in `unroll`; the whole sequence if None. It changes cost and memory, never the
         gradient.
     path : {'auto', 'dense', 'event'} or mapping of str to these
-        How sequences run: `Spikes` event by event where the model allows it and arrays by dense products, all
-        by dense products, or all event by event. A mapping says it for weight matrices by their names in the
-        report, or by patterns, as in ``{'*w_rec': 'dense', '*': 'event'}``; the first that fits counts. It
-        changes cost, never the gradient.
+        How sequences run: event by event or by dense products, whichever `snntrace.crossover` estimates to be
+        faster, all by dense products, or all event by event. A mapping says it for weight matrices by their
+        names in the report, or by patterns, as in ``{'*w_rec': 'dense', '*': 'event'}``; the first that fits
+        counts. It changes cost, never the gradient.
     signal, reduction, scale, seed, output
         See `Feedback`.
 
@@ -280,12 +281,18 @@ class Learner(brainstate.nn.Module):
         pytree with a leading time axis
             The model's results, differentiable along the parameters.
         """
+        flat = self._flat(xs, self._compiled().step.arguments, sequence=True)
+        return self._unroll(flat, y_target, carry, self._plan(flat, carry))
+
+    def _plan(self, flat: tuple[Array, ...], carry: bool) -> Plan:
+        look = not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(flat))
+        return self.paths.plan(flat, carry, look)
+
+    def _unroll(self, flat: tuple[Array, ...], y_target: Any, carry: bool, plan: Plan) -> Any:
         graph = self._compiled()
-        flat = self._flat(xs, graph.step.arguments, sequence=True)
         length = flat[0].shape[0]
         self.projection.check(y_target, (length,))
         carried = self._carried(traces=carry)
-        plan = self.paths.plan(flat, carry)
         flat = dense_inputs(flat, graph.step.arguments) if plan.route == "dense" else flat
         if self.rule.recursion == "full":
             results, after = self._unroller(False, plan)(self._states.params(), flat, carried)
@@ -346,31 +353,31 @@ class Learner(brainstate.nn.Module):
         """
         self._compiled()
 
-        def evaluate(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:
+        def evaluate(flat: Any, targets: tuple[Any, ...], y_target: Any, plan: Plan) -> Any:
             present = None if carry else self._states.begin()
-            outs = self.unroll(*self._arguments(xs), y_target=y_target, carry=carry)
+            outs = self._unroll(flat, y_target, carry, plan)
             value = loss_fn(outs, *targets)
             if present is not None:
                 self._states.put_back(present)
             return value
 
-        def run(xs: Any, targets: tuple[Any, ...], y_target: Any) -> Any:
+        def run(flat: Any, targets: tuple[Any, ...], y_target: Any, plan: Plan) -> Any:
             states = self.param_states
             found = brainstate.transform.grad(
-                evaluate, states, has_aux=has_aux, return_value=True, check_states=False
-            )(xs, targets, y_target)
+                partial(evaluate, plan=plan), states, has_aux=has_aux, return_value=True, check_states=False
+            )(flat, targets, y_target)
             if has_aux:
                 grads, loss, aux = found
                 return (loss, aux), grads
             grads, loss = found
             return loss, grads
 
-        jitted = brainstate.transform.jit(run)
+        jitted = brainstate.transform.jit(run, static_argnums=3)
 
         def value_and_grad(xs: Any, *targets: Any, y_target: Any = None) -> Any:
             flat = self._flat(self._arguments(xs), self._compiled().step.arguments, True)
             self.projection.check(y_target, (flat[0].shape[0],))
-            return jitted(xs, targets, y_target)
+            return jitted(flat, targets, y_target, self._plan(flat, carry))
 
         return value_and_grad
 

@@ -8,10 +8,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
+import numpy as np
 
 from snntrace.compiler.operands import Operand, operand_of
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.report import ProductPath
+from snntrace.crossover import Given, choose, highest_rate, known_costs, work_of
 from snntrace.errors import CompileError
 from snntrace.events.spikes import Spikes
 from snntrace.executors.engine import Engine
@@ -24,61 +26,13 @@ PATHS = ("auto", "dense", "event")
 ROUTES = ("dense", "products", "stages")
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """Sizes of a sequence that is about to run.
+Choice = Callable[[Engine, int, int, Sequence[Given], bool], Mapping[Dense, str]]
 
-    Attributes
-    ----------
-    time : int or None
-        Steps; None where they are not known, as in a report.
-    batch : int
-        Samples side by side.
-    carry : bool
-        Whether traces are carried in and out.
-    window : int or None
-        Steps of a window; None for the whole sequence.
-    """
+WORTH_COMPILING = 5e-3
+"""Time of a dense sequence, in s, from which on `auto` compiles kernels for inputs that are arrays."""
 
-    time: int | None
-    batch: int
-    carry: bool
-    window: int | None
-
-
-Activity = tuple[float | None, ...]
-"""For each argument the most events a unit and step that its `Spikes` can hold; None for an array."""
-
-Choice = Callable[[Engine, Shapes, Activity], Mapping[Dense, str]]
-
-
-def choose(engine: Engine, shapes: Shapes, activity: Activity) -> dict[Dense, str]:
-    """Choose dense or event products, for what the user leaves open.
-
-    Inputs that come as `Spikes` go by events, and with them the products of spikes inside the step. It is
-    called while a sequence is traced: once for each batch, length and capacity of the lists.
-
-    Parameters
-    ----------
-    engine : Engine
-        The graph under a rule.
-    shapes : Shapes
-        Sizes of the sequence.
-    activity : tuple of float or None
-        For each argument of the step the most events a unit and step; None for an array.
-
-    Returns
-    -------
-    dict of Dense to str
-        ``'dense'`` or ``'event'`` for every product of the step.
-    """
-    by_lists = any(a is not None for a in activity)
-    ways = {}
-    for relation in engine.graph.relations.dense:
-        operand = operand_of(engine.graph, relation)
-        given = operand.argument is not None and activity[operand.argument] is not None
-        ways[relation] = "event" if given or (by_lists and operand.kind == "spikes") else "dense"
-    return ways
+REPORTED = (100, 0.02)
+"""Steps, and rate of the inputs, for which a report says the way."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +93,7 @@ class Paths:
     fast_solve : bool
         Whether shortcuts are allowed; without, everything runs dense.
     choose : callable
-        ``choose(engine, shapes, activity)``, for what is left open.
+        What decides on what is left open, as `snntrace.crossover.choose` does.
 
     Raises
     ------
@@ -235,15 +189,18 @@ class Paths:
 
     # Sequences ---------------------------------------------------------------------------------
 
-    def plan(self, xs: Sequence[Any], carry: bool) -> Plan:
+    def plan(self, xs: Sequence[Any], carry: bool, look: bool = False) -> Plan:
         """Decide how a sequence runs.
 
         Parameters
         ----------
         xs : sequence of array or Spikes, (T, ...) each
-            The inputs. Nothing but their types and shapes is looked at.
+            The inputs.
         carry : bool
             Whether traces are carried.
+        look : bool
+            Whether to look into arrays, which cannot be traced ones then; without, arrays run dense unless
+            ``path='event'``.
 
         Returns
         -------
@@ -252,11 +209,14 @@ class Paths:
         """
         if self.reason:
             return Plan("dense")
-        shapes = Shapes(int(xs[0].shape[0]), self._batch, carry, self.window)
-        ways = self._ways(shapes, tuple(most_events(x) if isinstance(x, Spikes) else None for x in xs))
+        staged = not self.unstaged and not carry
+        given = [Given(most_events(x), True) if isinstance(x, Spikes) else Given(None, False) for x in xs]
+        if look and staged and self._worth_compiling(int(xs[0].shape[0])):
+            given = [g if g.listed else Given(sampled_rate(x), False) for g, x in zip(given, xs, strict=True)]
+        ways = self._ways(int(xs[0].shape[0]), given, staged)
         if not any(ways[p.relation] == "event" for p in self.products):
             return Plan("dense")
-        stages = self._stage_plan(ways) if not self.unstaged and not carry else None
+        stages = self._stage_plan(ways) if staged else None
         if stages is not None:
             return stages
         taken = [p for p in self.products if ways[p.relation] == "event" and not p.operand.obstacle]
@@ -268,9 +228,17 @@ class Paths:
         group = self.engine.graph.groups[0]
         return int(group.shape[0]) if group.n_row_axes else 1
 
-    def _ways(self, shapes: Shapes, activity: Activity) -> dict[Dense, str]:
+    def _worth_compiling(self, steps: int) -> bool:
+        """Whether the choice is open, and a dense sequence takes so long that kernels pay soon."""
+        if not self.native or all(p.wanted != "auto" for p in self.products):
+            return False
+        unknown = [Given(None, False)] * len(self.engine.graph.step.arguments)
+        work = work_of(self.engine, steps, self._batch, unknown)
+        return known_costs().seconds(work)[1] >= WORTH_COMPILING
+
+    def _ways(self, steps: int, given: Sequence[Given], staged: bool) -> dict[Dense, str]:
         """Join what the user wants and what is chosen for the rest."""
-        chosen = self.choose(self.engine, shapes, activity) if self.native else {}
+        chosen = self.choose(self.engine, steps, self._batch, given, staged) if self.native else {}
         return {
             p.relation: chosen.get(p.relation, "dense") if p.wanted == "auto" else p.wanted
             for p in self.products
@@ -303,9 +271,10 @@ class Paths:
 
     def report(self) -> tuple[ProductPath, ...]:
         """Say for every product which way it goes where inputs come as `Spikes`, and why."""
+        steps, rate = REPORTED
         arguments = self.engine.graph.step.arguments
-        lists = tuple(0.0 if len(v.shape) == 2 else None for v in arguments)
-        ways = {} if self.reason else self._ways(Shapes(None, self._batch, False, self.window), lists)
+        given = [Given(rate, True) if len(v.shape) == 2 else Given(None, False) for v in arguments]
+        ways = {} if self.reason else self._ways(steps, given, not self.unstaged)
         staged = not self.unstaged and self._stage_plan(ways) is not None
         return tuple(
             ProductPath(p.names, *self._describe(p, ways.get(p.relation, "dense"), staged))
@@ -335,9 +304,18 @@ class Paths:
         if self.unstaged:
             return f"products by events in sequences{lists}, inside the dense step ({self.unstaged})"
         return (
-            f"event-driven for whole sequences{lists}, with carried traces products by events inside the "
-            f"dense step (path={self.path!r})"
+            f"event-driven for whole sequences{lists}{self._limit()}, with carried traces products by events "
+            f"inside the dense step (path={self.path!r})"
         )
+
+    def _limit(self) -> str:
+        """Say up to which activity events are estimated to be faster, where that is what decides."""
+        if all(p.wanted != "auto" for p in self.products) or self.choose is not choose:
+            return ""
+        steps, costs = REPORTED[0], known_costs()
+        lists, arrays = (highest_rate(self.engine, steps, self._batch, way, costs) for way in (True, False))
+        also = f" ({arrays:.0%} if they come as arrays)" if self._worth_compiling(steps) else ""
+        return f" up to {lists:.0%} of active inputs{also} at {steps} steps ({costs.source})"
 
 
 def _fits(pattern: str, names: Sequence[str]) -> bool:
@@ -345,8 +323,22 @@ def _fits(pattern: str, names: Sequence[str]) -> bool:
 
 
 def most_events(spikes: Spikes) -> float:
-    """Return how many events a unit and step there is room for, at most 1."""
-    return min(1.0, spikes.capacity / max(spikes.time * spikes.batch * spikes.n_units, 1))
+    """Return the events a unit and step: counted, or as many as there is room for if the lists are traced."""
+    places = max(spikes.time * spikes.batch * spikes.n_units, 1)
+    if isinstance(spikes.pointers, jax.core.Tracer):
+        return min(1.0, spikes.capacity / places)
+    pointers = np.asarray(spikes.pointers)
+    return float((pointers[:, -1] - pointers[:, 0]).sum()) / places
+
+
+def sampled_rate(x: Any) -> float:
+    """Estimate the share of an array's elements that are not zero, from pieces spread over it."""
+    flat = np.asarray(x).reshape(-1)
+    n_pieces, size = 64, 1024
+    if flat.size <= n_pieces * size:
+        return float(np.count_nonzero(flat)) / max(flat.size, 1)
+    starts = np.linspace(0, flat.size - size, n_pieces).astype(np.int64)
+    return sum(np.count_nonzero(flat[s : s + size]) for s in starts) / float(n_pieces * size)
 
 
 def check_path(who: str, path: Any) -> None:

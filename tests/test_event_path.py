@@ -14,6 +14,8 @@ from snntrace import Spikes
 from snntrace.neurons import ALIF, LI, LIF, AdLIF, CurrentLIF, FeedForward, Recurrent
 from snntrace.nn import Linear
 
+pytestmark = pytest.mark.usefixtures("cheap_events")
+
 T, B, N_IN, N, N_OUT = 12, 3, 20, 9, 4
 
 

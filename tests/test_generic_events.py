@@ -17,6 +17,8 @@ from snntrace.neurons import ALIF, LIF, Recurrent
 from snntrace.nn import GRUCell, Linear
 from snntrace.paths import Paths
 
+pytestmark = pytest.mark.usefixtures("cheap_events")
+
 T, B, N_IN, N, N_OUT = 12, 3, 23, 9, 4
 
 
@@ -414,20 +416,19 @@ def test_events_are_refused_where_there_is_no_way_by_events():
         compiled(net, snntrace.BPTT, path="event")
 
 
-def test_a_choice_of_ones_own_is_asked_for_each_shape_and_capacity():
+def test_a_choice_of_ones_own_is_asked_for_each_shape_and_rate():
     learner, asked = compiled(build(SPIKING["refractory"])), []
 
-    def choose(engine, shapes, activity):
-        asked.append((shapes.time, shapes.batch, shapes.carry, activity))
-        return {r: "event" if activity[0] < 0.1 else "dense" for r in engine.graph.relations.dense}
+    def choose(engine, steps, batch, given, staged):
+        asked.append((steps, batch, staged, given[0]))
+        return {r: "event" if given[0].rate < 0.1 else "dense" for r in engine.graph.relations.dense}
 
     paths = Paths("D_RTRL", learner.engine, "auto", None, True, choose)
-    few = Spikes.from_dense(spike_trains(0.02), capacity=40)
-    many = Spikes.from_dense(spike_trains(0.02), capacity=400)
+    few, many = Spikes.from_dense(spike_trains(0.02)), Spikes.from_dense(spike_trains(0.3))
     assert paths.plan((few,), True).route == "products"
     assert paths.plan((many,), False).route == "dense"
-    n = T * B * N_IN
-    assert asked == [(T, B, True, (40 / n,)), (T, B, False, (400 / n,))]
+    rates = [float(s.dense().mean()) for s in (few, many)]
+    assert asked == [(T, B, False, (pytest.approx(r), True)) for r in rates]
 
 
 # Parts -----------------------------------------------------------------------------------------
