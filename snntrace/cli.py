@@ -151,6 +151,73 @@ def train(
         raise typer.Exit(130) from None
 
 
+@app.command()
+def bench(
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine first (one to two minutes) and keep it.")
+    ] = False,
+) -> None:
+    """Show what path='auto' knows of this machine: how long event-driven and dense learning take."""
+    from snntrace.crossover import costs_file
+
+    console = Console()
+    try:
+        if calibrate:
+            measure(console)
+        show_costs(console)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"snntrace bench: {costs_file()} must be a file that can be written, got {error.strerror}. "
+            "Name another one in SNNTRACE_COSTS."
+        ) from error
+
+
+def measure(console: Console) -> None:
+    """Measure both paths on this machine, and keep what was found.
+
+    Parameters
+    ----------
+    console : Console
+        The terminal.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from snntrace.calibration import calibrate
+    from snntrace.crossover import store
+
+    columns = TextColumn("measuring"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("measuring", total=None)
+        costs, error = calibrate(lambda done, of: progress.update(task, completed=done, total=of))
+    path = store(costs)
+    console.print(f"kept in {path}; median error of the fit {error:.0%}", highlight=False, soft_wrap=True)
+
+
+def show_costs(console: Console) -> None:
+    """Print estimated times of both paths for a common net, over activity and batch.
+
+    Parameters
+    ----------
+    console : Console
+        The terminal.
+    """
+    from rich.table import Table
+
+    from snntrace.crossover import known_costs, sizes
+
+    costs = known_costs()
+    table = Table("batch", "active inputs", "events, ms", "dense, ms", "auto takes")
+    for batch in (1, 64):
+        for rate in (0.001, 0.01, 0.1, 0.5):
+            work = sizes(steps=100, batch=batch, n_in=700, n=256, n_out=20, rate=rate)
+            event, dense = costs.seconds(work)
+            taken = "events" if event <= dense else "dense"
+            table.add_row(str(batch), f"{rate:.1%}", f"{1e3 * event:.2f}", f"{1e3 * dense:.2f}", taken)
+    console.print(f"costs {costs.source}", highlight=False)
+    console.print("recurrent 700-256-20, 100 steps, loss and gradients, input as Spikes (estimates):")
+    console.print(table)
+
+
 def run(config: Any, out: Path | None, overwrite: bool, console: Console) -> None:
     """Train, with a progress bar, and say where the files are.
 

@@ -181,6 +181,35 @@ def work_of(engine: Engine, steps: int, batch: int, given: Sequence[Given]) -> W
     )
 
 
+def sizes(steps: int, batch: int, n_in: int, n: int, n_out: int, rate: float) -> Work:
+    """Size up a recurrent layer with a read-out whose input comes as `Spikes`.
+
+    Parameters
+    ----------
+    steps, batch, n_in, n, n_out : int
+        Steps, samples side by side, and units.
+    rate : float
+        The share of inputs that are active.
+
+    Returns
+    -------
+    Work
+        The sizes.
+    """
+    weights = float(n_in * n + n * n + n * n_out)
+    n_rows = float(steps * batch)
+    return Work(
+        steps=float(steps),
+        threads=float(max(min(n_threads(), batch), 1)),
+        units=n_rows * n,
+        products=n_rows * weights,
+        operations=n_rows * rate * weights,
+        weights=weights,
+        listed=0.0,
+        written=n_rows * n_in,
+    )
+
+
 def rates_of(engine: Engine, given: Sequence[Given]) -> dict[Dense, float]:
     """Estimate how active the operand of each product is.
 
