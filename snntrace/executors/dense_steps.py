@@ -27,7 +27,8 @@ class DenseSteps:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._step = step = streaming_step(engine)
+        self._total: Arrays = ()
+        step = streaming_step(engine)
         silent = (None,) * len(engine.graph.groups)
 
         def advance(params: Arrays, args: Arrays, carried: Carried) -> tuple[Arrays, Carried]:
@@ -65,7 +66,7 @@ class DenseSteps:
         """
         self._before = (self.params, args, self.carried)
         results, self.carried = self._advance(*self._before)
-        return results
+        return tuple(results)
 
     def learn(self, errors: Sequence[Array], projected: Any) -> None:
         """Add the gradient of the present step.

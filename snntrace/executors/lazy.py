@@ -14,8 +14,9 @@ from snntrace.compiler.relations import Dense
 from snntrace.executors.engine import Carried
 from snntrace.executors.events import EventPass
 from snntrace.fused.backward import shaped
+from snntrace.fused.places import Parameters
 from snntrace.fused.rows import settle_all, settle_window, sort_events
-from snntrace.fused.stepping import Parameters, Stepping
+from snntrace.fused.stepping import Stepping
 from snntrace.fused.streaming import StreamKernels
 from snntrace.jaxprs import Variable
 from snntrace.rules.projection import Projection
@@ -298,9 +299,10 @@ class LazySteps:
         events : tuple
             A raster (T, batch, n_pre), or one without samples and a list's pointers, units and sizes.
         loss : tuple
-            The kind of error (a position in `LOSSES`), a factor, labels and values.
+            The kind of error (see `snntrace.recordings`), a factor, labels and values.
         target : tuple
-            The kind of target, labels (T, batch) and values (T, batch, n_target).
+            The kind of target (see `snntrace.recordings`), labels (T, batch) and values (T, batch,
+            n_target).
 
         Returns
         -------
@@ -355,10 +357,10 @@ class LazySteps:
                 add(relation.weight, relation.unmatrix(next(found_matrices)))
             for variable in stage.backward.trained:
                 add(variable, shaped(next(found_rows), variable))
-            for relation in stage.backward.elementwise:
+            for unitwise in stage.backward.elementwise:
                 shape = stage.stage.group.shape
                 spread = jnp.zeros(shape, self.dtype).reshape(-1, stage.n).at[0].set(next(found_rows))
-                add(relation.weight, relation.gather(spread.reshape(shape).astype(relation.weight.dtype)))
+                add(unitwise.weight, unitwise.gather(spread.reshape(shape).astype(unitwise.weight.dtype)))
         for relation in self.kernels.readout_at:
             add(relation.weight, relation.unmatrix(next(found_matrices)))
         for result in self.kernels.results.results:

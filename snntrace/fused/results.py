@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from snntrace.compiler.perturb import run
+from snntrace.events.lists import result as like
 from snntrace.executors.events import EventPass
 from snntrace.fused.kernels import Source
+from snntrace.fused.places import Parameters, Places
 from snntrace.fused.pullbacks import Pullback
-from snntrace.fused.stepping import Parameters, Places
 from snntrace.fused.units import NotFusable, UnitCode
 from snntrace.jaxprs import Equation, Variable, from_closed_jaxpr, read
 
@@ -80,11 +81,17 @@ class Results:
         chain = self.functions.chain_set
         equations = tuple(e for e in graph.step.program.slice([atom], held) if e not in chain)
         made = {out for e in equations for out in e.outputs}
-        inputs = dict.fromkeys(v for e in equations for v in e.inputs if isinstance(v, Variable) and v not in made)
+        inputs = dict.fromkeys(
+            v for e in equations for v in e.inputs if isinstance(v, Variable) and v not in made
+        )
         if atom in held:
             inputs = {atom: None}
         constants = graph.step.program.constants
-        params = [v for v in inputs if v in constants or v in (*self.functions.float_vars, *self.functions.other_vars)]
+        params = [
+            v
+            for v in inputs
+            if v in constants or v in (*self.functions.float_vars, *self.functions.other_vars)
+        ]
         above = tuple(v for v in inputs if v in held)
         if set(inputs) - set(params) - set(above):
             raise NotFusable("a result that reads the input itself")
@@ -112,7 +119,9 @@ class Results:
             names[v] = f"w[{products.get(v, state_at.get(v, 0))} + i]"
         return names
 
-    def step(self, lists: Mapping[Any, Any], weights: Mapping[Any, int], state_at: Mapping[Variable, int]) -> str:
+    def step(
+        self, lists: Mapping[Any, Any], weights: Mapping[Any, int], state_at: Mapping[Variable, int]
+    ) -> str:
         """Write ``results(w, m, g, t, y)``: read-out products, and the results in `y`.
 
         Parameters
@@ -135,8 +144,8 @@ class Results:
                 events, width = lists[relation], relation.sizes[2]
                 source(
                     f"fill(w, {at}, {width}, F(0))",
-                    f"add_events(w, {at}, {width}, g, {weights[relation]}, m, {events.units}, {events.sizes}, "
-                    f"m[{events.pointers + 1} + t], m[{events.pointers + 2} + t])",
+                    f"add_events(w, {at}, {width}, g, {weights[relation]}, m, {events.units}, "
+                    f"{events.sizes}, m[{events.pointers + 1} + t], m[{events.pointers + 2} + t])",
                 )
             for result in self.results:
                 source(*result.params.loads)
@@ -225,11 +234,13 @@ class Results:
             above, deltas = vjp(values[-1])
             return (*above, *deltas)
 
-        likes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (*inputs, result.atom)]
+        likes = [like(v.shape, v.dtype) for v in (*inputs, result.atom)]
         program = from_closed_jaxpr(jax.make_jaxpr(back)(*likes))
         known: dict[Variable, Variable | str] = dict(zip(program.inputs, (*inputs, "error"), strict=True))
         for variable, value in program.constants.items():
-            same = [v for v in params if v in step.program.constants and _same(step.program.constants[v], value)]
+            same = [
+                v for v in params if v in step.program.constants and _same(step.program.constants[v], value)
+            ]
             if not same:
                 raise NotFusable("an array of constants behind the states")
             known[variable] = same[0]

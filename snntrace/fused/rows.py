@@ -134,7 +134,15 @@ def list_events(x: Any, w: Any, m: Any, units: int, sizes: int, position: int) -
 
 @compiled
 def sort_events(
-    w: Any, m: Any, pointers: int, units: int, sizes: int, steps: int, n_pre: int, starts: int, when: int,
+    w: Any,
+    m: Any,
+    pointers: int,
+    units: int,
+    sizes: int,
+    steps: int,
+    n_pre: int,
+    starts: int,
+    when: int,
     size: int,
 ) -> None:
     """Sort a window's events by their unit.
@@ -200,8 +208,20 @@ def settle_more(
 
 @compiled
 def add_posts(
-    w: Any, g: Any, to: int, e_at: int, n: int, post: int, shift: int, n_states: int, k: int,
-    m: Any, when: int, size: int, first: int, stop: int,
+    w: Any,
+    g: Any,
+    to: int,
+    e_at: int,
+    n: int,
+    post: int,
+    shift: int,
+    n_states: int,
+    k: int,
+    m: Any,
+    when: int,
+    size: int,
+    first: int,
+    stop: int,
 ) -> None:
     """Add events of a window to k columns of a row's gradient and traces."""  # fmt: skip
     e = first
@@ -240,8 +260,22 @@ def fade(w: Any, at: int, n: int, tiny: Any) -> bool:
 
 @compiled
 def settle_row(
-    w: Any, g: Any, to: int, e_at: int, slot: int, n: int, spare: int, n_states: int, post: int, shift: int,
-    k: int, m: Any, when: int, size: int, first: int, stop: int,
+    w: Any,
+    g: Any,
+    to: int,
+    e_at: int,
+    slot: int,
+    n: int,
+    spare: int,
+    n_states: int,
+    post: int,
+    shift: int,
+    k: int,
+    m: Any,
+    when: int,
+    size: int,
+    first: int,
+    stop: int,
 ) -> None:
     """Bring k columns of a row up to date, and add the events of this window."""  # fmt: skip
     if n_states == 1:
@@ -262,8 +296,24 @@ def settle_row(
 
 @compiled
 def settle_window(
-    w: Any, g: Any, m: Any, gradient: int, traces: int, stamps: int, starts: int, when: int, size: int,
-    ring: int, spare: int, post: int, shift: int, n_pre: int, n: int, n_states: int, window: int, tiny: Any,
+    w: Any,
+    g: Any,
+    m: Any,
+    gradient: int,
+    traces: int,
+    stamps: int,
+    starts: int,
+    when: int,
+    size: int,
+    ring: int,
+    spare: int,
+    post: int,
+    shift: int,
+    n_pre: int,
+    n: int,
+    n_states: int,
+    window: int,
+    tiny: Any,
 ) -> None:
     """Bring the rows up to date that had events in a window, and those whose turn it is.
 
@@ -298,8 +348,18 @@ def settle_window(
 
 @compiled
 def settle_all(
-    w: Any, g: Any, m: Any, gradient: int, traces: int, stamps: int, ring: int, spare: int, n_pre: int,
-    n: int, n_states: int, window: int,
+    w: Any,
+    g: Any,
+    m: Any,
+    gradient: int,
+    traces: int,
+    stamps: int,
+    ring: int,
+    spare: int,
+    n_pre: int,
+    n: int,
+    n_states: int,
+    window: int,
 ) -> None:
     """Bring every row up to date with the beginning of a window."""  # fmt: skip
     # Not a literal: functions are compiled anew for each literal argument.
@@ -319,7 +379,6 @@ def settle_all(
 
 
 HELPERS: dict[str, Any] = {
-    f.__name__: f
-    for f in (copy_within, add_within, fill, add_events, add_signal, add_to_rows, list_events)
+    f.__name__: f for f in (copy_within, add_within, fill, add_events, add_signal, add_to_rows, list_events)
 }
 """What generated kernels call."""

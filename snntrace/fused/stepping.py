@@ -14,107 +14,15 @@ any D will do, that of a hard reset included.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.sites import Site
-from snntrace.fused.arena import Arena
 from snntrace.fused.backward import Backward, Given, Signals
-from snntrace.fused.forward import Forward, RowNames
+from snntrace.fused.forward import Forward
 from snntrace.fused.kernels import Source
+from snntrace.fused.places import At, EventList, Parameters, Places, Rows
 from snntrace.fused.rows import BLOCK, RING
-from snntrace.jaxprs import Variable
-
-
-@dataclass(frozen=True)
-class EventList:
-    """Where the events of a source are: one row of them for each step of a window.
-
-    `pointers` and `units` are places among the integers, `sizes` among a sample's numbers; `shift` is the row
-    of a window's first step where a product reads it.
-    """
-
-    pointers: int
-    units: int
-    sizes: int
-    width: int
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Where the rows of a product are, as the functions of `snntrace.fused.rows` take it.
-
-    `events` is its list (pointers, units, sizes), `sorted` room for it in the order of units, `rows` where
-    gradient, traces and stamps are, `ring` the units' transitions and room for a block of columns, `posts`
-    the window's signals in channel 0 and the distance to the next channel.
-    """
-
-    events: tuple[int, int, int]
-    n_pre: int
-    sorted: tuple[int, int, int]
-    rows: tuple[int, int, int]
-    ring: tuple[int, int]
-    posts: tuple[int, int]
-
-
-class Places:
-    """The arenas of a stream: of each sample, its numbers and its integers; of all, weights and gradients."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.own = Arena()
-        self.integers = Arena()
-        self.shared = Arena()
-
-    def event_list(self, name: str, width: int) -> EventList:
-        """Take room for a list with a row for each step, and one for what was before them."""
-        rows = self.steps + 1
-        return EventList(
-            self.integers.new(f"{name} pointers", rows + 1),
-            self.integers.new(f"{name} units", rows * width),
-            self.own.new(f"{name} sizes", rows * width),
-            width,
-        )
-
-
-class At(RowNames):
-    """Writes places of an arena as `RowNames` writes rows of scratch memory."""
-
-    def at(self, row: int) -> str:
-        """Write the place of unit i in a row that begins at `row`."""
-        return f"w[{row} + i]"
-
-
-class Parameters:
-    """Unit-wise parameters of some code, kept among each sample's numbers.
-
-    Parameters
-    ----------
-    places : Places
-        The arenas.
-    name : str
-        Beginning of their places' names.
-    variables : sequence of Variable
-        The parameters.
-    width : int
-        Number of units.
-    """
-
-    def __init__(self, places: Places, name: str, variables: Sequence[Variable], width: int) -> None:
-        self.names = {v: f"{name} {m}" for m, v in enumerate(variables)}
-        self.codes: dict[Variable, str] = {}
-        self.loads: list[str] = []
-        for m, (v, place) in enumerate(self.names.items()):
-            one = int(np.prod(v.shape, dtype=int)) == 1
-            at = places.own.new(place, 1 if one else width)
-            kind = np.dtype(v.dtype).kind
-            code = f"p{m}" if one else f"w[{at} + i]"
-            if one:
-                self.loads.append(f"p{m} = w[{at}]")
-            self.codes[v] = f"({code} != 0)" if kind == "b" else f"np.int64({code})" if kind in "iu" else code
 
 
 class Stepping:
@@ -163,13 +71,17 @@ class Stepping:
             outgoing, dict.fromkeys(given_states if not backward.cut else ()), self if projected else None
         )
         self.given = Given(backward, signals, wanted)
-        self.lists = {port: places.event_list(f"{name} port {j}", self.n) for j, port in enumerate(stage.ports)}
+        self.lists = {
+            port: places.event_list(f"{name} port {j}", self.n) for j, port in enumerate(stage.ports)
+        }
         self.sources: list[tuple[EventList, int]] = []
         for product in stage.incoming:
             if product.port is None:
                 self.sources.append((arguments[product.relation], 0))
             else:
-                self.sources.append((self.lists[product.port], 0) if product.own else (lower[product.port], 1))
+                self.sources.append(
+                    (self.lists[product.port], 0) if product.own else (lower[product.port], 1)
+                )
         self._take_places()
 
     # Places ------------------------------------------------------------------------------------
@@ -202,9 +114,7 @@ class Stepping:
         channels = range(self.n_states + 1)
         self.mus = [[row(f"mu {c} {q}") for q in states] for c in channels]
         self.posts = [[row(f"post {c} {m}") for m in range(len(backward.sites))] for c in channels]
-        self.grown = [
-            [row(f"grown {c} {m}") for m in range(len(backward.elementwise))] for c in channels
-        ]
+        self.grown = [[row(f"grown {c} {m}") for m in range(len(backward.elementwise))] for c in channels]
         self.unit_traces = [
             [row(f"unit trace {m} {q}") for q in states] for m in range(len(backward.elementwise))
         ]
@@ -320,7 +230,7 @@ class Stepping:
         str
             The code.
         """
-        stage, backward, n, source = self.stage, self.backward, self.n, Source()
+        stage, n, source = self.stage, self.n, Source()
         names = self._names(new=self.states, sums=self.sums)
         with self._begin(source, "def kernel(w, g, t):"):
             for j, port in enumerate(stage.ports):
@@ -329,35 +239,40 @@ class Stepping:
                     if (j, r) in self.given.products:
                         width = relation.sizes[2]
                         self._add_back(source, self.place["bar"][j], signals[relation], relation, width)
-            if self.given.down:
-                for q, at in self.path.items():
-                    source(self._copy(self.place["old"][q], f"{at} + t * {n}"))
+            for q, at in self.path.items() if self.given.down else ():
+                source(self._copy(self.place["old"][q], f"{at} + t * {n}"))
             with source.block(f"for i in range({n}):"):
-                terms: list[list[str]] = [[] for _ in self.states]
-                for m, q in enumerate(self.given.states):
-                    terms[q].append(self.rows.at(self.place["given"][m]))
-                if self.given.projected and backward.output is None:
-                    for q in range(self.n_states):
-                        terms[q].append(self.rows.at(self.place["projected"][0]))
-                for j, port in enumerate(stage.ports):
-                    backward.write_port_signals(
-                        source, self.rows, names, self.place, self.given, j, port, terms
-                    )
-                source(*(f"l{q} = {' + '.join(t) or 'F(0)'}" for q, t in enumerate(terms)))
-                source(*(f"{self.rows.at(at)} = l{q}" for q, at in enumerate(self.signal)))
+                self._write_signals(source, names)
                 if self.given.down:
-                    lam = {f"lam{q}": f"l{q}" for q in range(self.n_states)}
-                    wanted: list[Any] = [
-                        ("post", backward.site_of[stage.incoming[k].relation]) for k in self.given.down
-                    ]
-                    code, found = backward.transition.emit(stage.group.shape, names | lam, "d", wanted)
-                    source(*code.lines)
-                    source(*(f"{self.rows.at(self.down[k])} = {v}" for k, v in zip(self.down, found, strict=True)))
+                    self._write_down(source, names)
             for ring, at in zip(self.past_signals, self.signal, strict=True):
                 source(f"add_within(w, {ring} + t * {n}, {at}, {n})")
             for k in self.zbar:
                 self._write_own_port(source, names, k)
         return source.text
+
+    def _write_signals(self, source: Source, names: Mapping[Any, str]) -> None:
+        """Sum up what reaches each state within the step."""
+        at, place, backward = self.rows.at, self.place, self.backward
+        terms: list[list[str]] = [[] for _ in self.states]
+        for m, q in enumerate(self.given.states):
+            terms[q].append(at(place["given"][m]))
+        if self.given.projected and backward.output is None:
+            for term in terms:
+                term.append(at(place["projected"][0]))
+        for j, port in enumerate(self.stage.ports):
+            backward.write_port_signals(source, self.rows, names, place, self.given, j, port, terms)
+        source(*(f"l{q} = {' + '.join(t) or 'F(0)'}" for q, t in enumerate(terms)))
+        source(*(f"{at(row)} = l{q}" for q, row in enumerate(self.signal)))
+
+    def _write_down(self, source: Source, names: Mapping[Any, str]) -> None:
+        """Write the signals of the step alone at products whose operands need them."""
+        backward, incoming = self.backward, self.stage.incoming
+        lam = {f"lam{q}": f"l{q}" for q in range(self.n_states)}
+        wanted: list[Any] = [("post", backward.site_of[incoming[k].relation]) for k in self.given.down]
+        code, found = backward.transition.emit(self.stage.group.shape, {**names, **lam}, "d", wanted)
+        source(*code.lines)
+        source(*(f"{self.rows.at(row)} = {v}" for row, v in zip(self.down.values(), found, strict=True)))
 
     def _add_back(self, source: Source, to: int, signal: int, relation: Dense, width: int) -> None:
         """Add what comes back through a product to a row of its operand's."""
@@ -453,7 +368,7 @@ class Stepping:
         source("pass")
 
     def combine(self) -> str:
-        """Write ``combine(w, window, oldest)``, which joins a window to the transitions of those before it."""
+        """Write ``combine(w, window, oldest)``: join a window to the transitions of those before it."""
         n, states, source = self.n, range(self.n_states), Source()
         at, s = self.rows.at, self.n_states
         length = (s * s + s) * n
@@ -466,7 +381,10 @@ class Stepping:
 
         with source.block("def kernel(w, window, oldest):"):
             with source.block(f"for a in range(max(oldest, window - {RING - 1}), window):"):
-                source(f"slot = {self.ring} + (a % {RING}) * {length}", f"copy_within(w, {self.slot}, slot, {length})")
+                source(
+                    f"slot = {self.ring} + (a % {RING}) * {length}",
+                    f"copy_within(w, {self.slot}, slot, {length})",
+                )
                 with source.block(f"for i in range({n}):"):
                     source(*(f"p{q}_{r} = {phi(q, r)}" for q in states for r in states))
                     for r in states:

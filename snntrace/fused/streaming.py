@@ -18,15 +18,12 @@ import numpy as np
 from snntrace.compiler.relations import Dense
 from snntrace.executors.events import EventPass
 from snntrace.fused.kernels import FAST, Source
+from snntrace.fused.places import EventList, Places
 from snntrace.fused.results import Results
 from snntrace.fused.rows import HELPERS
-from snntrace.fused.stepping import EventList, Places, Stepping
+from snntrace.fused.stepping import Stepping
 from snntrace.fused.units import NotFusable
 from snntrace.jaxprs import Variable
-
-LOSSES = ("none", "given", "cross_entropy", "squared_error")
-"""How a recording's errors are known, by the number that kernels take."""
-TARGETS = ("none", "labels", "values")
 
 
 class StreamKernels:
@@ -107,10 +104,7 @@ class StreamKernels:
             lists.update(stage.lists)
             found.append(stage)
         self.lists: dict[Dense, EventList] = {
-            r: lists[port]
-            for stage in found
-            for port in stage.stage.ports
-            for r in port.outgoing
+            r: lists[port] for stage in found for port in stage.stage.ports for r in port.outgoing
         }
         if len({tuple(g.shape[: g.n_row_axes]) for g in graph.groups}) > 1:
             raise NotFusable("groups of different numbers of samples")
@@ -120,9 +114,7 @@ class StreamKernels:
 
     def _sources(self) -> list[tuple[str, str]]:
         """Write all functions, each before those that call it."""
-        state_at = {
-            leaf.new: s.states[q] for s in self.stages for q, leaf in enumerate(s.stage.group.leaves)
-        }
+        state_at = {leaf.new: s.states[q] for s in self.stages for q, leaf in enumerate(s.stage.group.leaves)}
         given_at = {
             s.stage.group.leaves[q].new: s.place["given"][m]
             for s in self.stages
@@ -147,7 +139,8 @@ class StreamKernels:
             ]
         found += [
             ("advance", self._advance()), ("take", self._take()), ("learn", self._learn()),
-            ("step", self._step()), ("step_units", self._step_units()), ("loss", _LOSS), ("run", self._run()),
+            ("step", self._step()), ("step_units", self._step_units()),
+            ("loss", _LOSS), ("project", _PROJECT), ("run", self._run()),
         ]  # fmt: skip
         return found
 
@@ -219,45 +212,53 @@ class StreamKernels:
 
     def _run(self) -> str:
         """Write steps of a recording until the window is full, with errors by a loss, and learning."""
-        source, events = Source(), next(iter(self.inputs.values()))
-        head = (
-            "def kernel(own, m_all, g, clock, begin, ys, xs, pointers, units, sizes, kind, scale, labels, values, "
-            "target_kind, target_labels, target_values, n_target, losses):"
-        )
-        with source.block(head):
-            source(f"error = np.zeros((own.shape[0], {self.results.size}), F)")
-            source("target = np.zeros((own.shape[0], n_target), F)", "dense = xs.shape[1] > 0")
-            with source.block("for step in range(begin, ys.shape[0]):"):
-                with source.block(f"if clock[0] == {self.steps}:"):
-                    source("return step")
-                source("t, y = clock[0], ys[step]")
-                with source.block("for b in range(own.shape[0]):"):
-                    source("w, m = own[b], m_all[b]")
-                    with source.block("if dense:"):
-                        source(
-                            f"m[{events.pointers + 1} + t] = list_events(xs[step, b], w, m, {events.units}, "
-                            f"{events.sizes}, m[{events.pointers} + t])"
-                        )
-                    with source.block("else:"):
-                        source("found = take(w, m, t, units, sizes, pointers[b, step], pointers[b, step + 1])")
-                        with source.block("if found != 0:"):
-                            source("return found")
-                    source("advance(w, m, g, t, y[b])")
-                source("clock[0] = t + 1")
-                with source.block("if kind > 0:"):
-                    source("losses[step] = loss(kind, scale, y, step, labels, values, error)")
-                    with source.block("for b in range(own.shape[0]):"):
-                        with source.block("for i in range(n_target):"):
-                            with source.block("if target_kind == 1:"):
-                                source("target[b, i] = F(1) if target_labels[step, b] == i else F(0)")
-                            with source.block("elif target_kind == 2:"):
-                                source("target[b, i] = target_values[step, b, i]")
-                            with source.block("elif target_kind == 3:"):
-                                source("target[b, i] = error[b, i]")
-                    source("learn(own, m_all, g, clock, error, target)")
-            source("return ys.shape[0]")
-        return source.text
+        events = next(iter(self.inputs.values()))
+        return _RUN.format(
+            size=self.results.size, steps=self.steps, pointers=events.pointers, units=events.units,
+            sizes=events.sizes, stop=events.pointers + 1,
+        )  # fmt: skip
 
+
+_RUN = """
+def kernel(
+    own, m_all, g, clock, begin, ys, xs, pointers, units, sizes, kind, scale, labels, values,
+    target_kind, target_labels, target_values, n_target, losses,
+):
+    error = np.zeros((own.shape[0], {size}), F)
+    target = np.zeros((own.shape[0], n_target), F)
+    dense = xs.shape[1] > 0
+    for step in range(begin, ys.shape[0]):
+        if clock[0] == {steps}:
+            return step
+        t, y = clock[0], ys[step]
+        for b in range(own.shape[0]):
+            w, m = own[b], m_all[b]
+            if dense:
+                m[{stop} + t] = list_events(xs[step, b], w, m, {units}, {sizes}, m[{pointers} + t])
+            else:
+                wrong = take(w, m, t, units, sizes, pointers[b, step], pointers[b, step + 1])
+                if wrong != 0:
+                    return wrong
+            advance(w, m, g, t, y[b])
+        clock[0] = t + 1
+        if kind > 0:
+            losses[step] = loss(kind, scale, y, step, labels, values, error)
+            project(target_kind, step, target_labels, target_values, error, target)
+            learn(own, m_all, g, clock, error, target)
+    return ys.shape[0]
+"""
+
+_PROJECT = """
+def kernel(kind, step, labels, values, error, target):
+    for b in range(target.shape[0]):
+        for i in range(target.shape[1]):
+            if kind == 1:
+                target[b, i] = F(1) if labels[step, b] == i else F(0)
+            elif kind == 2:
+                target[b, i] = values[step, b, i]
+            elif kind == 3:
+                target[b, i] = error[b, i]
+"""
 
 _LOSS = """
 def kernel(kind, scale, y, step, labels, values, error):
