@@ -1,8 +1,8 @@
 """Whether path='auto' takes the faster path, over 30 shapes on one machine.
 
-For each net, input and activity the loss and the gradients of a batch are timed by events and by dense products in turn,
-and what path='auto' takes is compared with the better of the two. It chooses by what ``snntrace bench --calibrate``
-found, which is measured first; none of the nets here is among those.
+For each net, input and activity the loss and the gradients of a batch are timed by events and by dense
+products in turn, and what path='auto' takes is compared with the better of the two. It chooses by what
+``snntrace bench --calibrate`` found, which is measured first; none of the nets here is among those.
 
 Writes auto_path.md and auto_path.json, and exits with 1 if a target is missed.
 """
@@ -27,7 +27,7 @@ from targets import Target, at_most
 import snntrace
 from snntrace import Spikes
 from snntrace.calibration import calibrate
-from snntrace.crossover import store
+from snntrace.costs import store
 
 HERE = Path(__file__).parent
 LOSS = 1.10

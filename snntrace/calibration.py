@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import brainstate
@@ -13,7 +14,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 import snntrace
-from snntrace.crossover import Costs, Given, Work, work_of
+from snntrace.costs import Costs, Work
+from snntrace.crossover import Given, work_of
 from snntrace.events import Spikes
 from snntrace.neurons import ALIF, LIF, Recurrent
 from snntrace.nn import Linear
@@ -35,15 +37,15 @@ class Net(NamedTuple):
 
 
 NETS = (
-    Net(LIF, 700, 256, 64, 100, (0.002, 0.02, 0.2, 0.5)),
-    Net(LIF, 700, 256, 8, 100, (0.02, 0.2)),
-    Net(LIF, 700, 256, 1, 100, (0.02, 0.5)),
+    Net(LIF, 700, 256, 64, 100, (0.01, 0.1, 0.3, 0.6)),
+    Net(LIF, 700, 256, 8, 100, (0.02, 0.3, 0.6)),
+    Net(LIF, 700, 256, 1, 100, (0.02, 0.3, 0.6)),
     Net(LIF, 700, 256, 8, 20, (0.02, 0.5)),
-    Net(LIF, 2000, 100, 64, 50, (0.02, 0.2)),
+    Net(LIF, 2000, 100, 64, 50, (0.02, 0.2, 0.6)),
     Net(LIF, 100, 1000, 32, 50, (0.02, 0.2, 0.5)),
-    Net(LIF, 2000, 1000, 16, 50, (0.02, 0.2)),
-    Net(ALIF, 200, 64, 8, 100, (0.02, 0.3)),
-    Net(ALIF, 700, 512, 16, 100, (0.02, 0.3)),
+    Net(LIF, 2000, 1000, 16, 50, (0.02, 0.2, 0.4)),
+    Net(ALIF, 200, 64, 8, 100, (0.02, 0.3, 0.7)),
+    Net(ALIF, 700, 512, 16, 100, (0.02, 0.3, 0.6)),
 )
 """Enough sizes to tell apart what time is spent on."""
 
@@ -123,11 +125,11 @@ def measure(net: Net) -> Iterator[Measured]:
         lists: Spikes = jax.tree.map(jnp.asarray, Spikes.from_dense(raster))
         array = jnp.asarray(raster, jnp.float32)
         # How many elements are zero makes no difference to the dense path.
-        of_array = of_array or shortest(lambda x=array: run_dense(x))
-        for x, dense_s in ((lists, shortest(lambda x=lists: run_dense(x))), (array, of_array)):
+        of_array = of_array or shortest(partial(run_dense, array))
+        for x, dense_s in ((lists, shortest(partial(run_dense, lists))), (array, of_array)):
             given = [Given(rate, isinstance(x, Spikes))]
             work = work_of(event.engine, net.steps, net.batch, given)
-            yield Measured(work, shortest(lambda x=x: run_event(x)), dense_s)
+            yield Measured(work, shortest(partial(run_event, x)), dense_s)
 
 
 def _loss(outs: Array) -> Array:
@@ -136,13 +138,17 @@ def _loss(outs: Array) -> Array:
 
 def shortest(run: Callable[[], Any]) -> float:
     """Return the shortest of some runs, in s."""
-    jax.block_until_ready(run())
+    _finish(run())
     times = []
     for _ in range(RUNS):
         start = time.perf_counter()
-        jax.block_until_ready(run())
+        _finish(run())
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def _finish(value: Any) -> None:
+    jax.block_until_ready(value)  # type: ignore[no-untyped-call]
 
 
 def fit(found: list[Measured], path: str) -> tuple[float, ...]:

@@ -39,6 +39,14 @@ class ResetName(StrEnum):
     none = "none"
 
 
+class PathName(StrEnum):
+    """Ways to learn, by the names that the command takes."""
+
+    auto = "auto"
+    dense = "dense"
+    event = "event"
+
+
 class NeuronName(StrEnum):
     """Hidden units by the names that the command takes."""
 
@@ -120,6 +128,7 @@ def train(
     tau_out_ms: Annotated[float | None, typer.Option(help="Time constant of the read-out in ms.")] = None,
     reset: Annotated[ResetName | None, typer.Option(help="What a spike does to the voltage.")] = None,
     window: Annotated[int | None, typer.Option(help="Steps whose gradient is summed at once.")] = None,
+    path: Annotated[PathName, typer.Option(help="Dense, event by event, or the faster.")] = PathName.auto,
     seed: Annotated[int, typer.Option(help="Fixes everything that is random.")] = 0,
     hold_out: Annotated[float | None, typer.Option(help="Fraction held out for validation.")] = None,
     hold_out_speakers: Annotated[str | None, typer.Option(help="Speakers held out, such as 3,8.")] = None,
@@ -141,7 +150,7 @@ def train(
             data=data, rule=rule.value, neuron=neuron.value, hidden=hidden, layers=layers, epochs=epochs,
             batch_size=batch_size, lr=lr, hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool, steps=steps,
             tau_mem_ms=tau_mem_ms, tau_out_ms=tau_out_ms, reset=reset and reset.value, window=window,
-            seed=seed, hold_out=hold_out, hold_out_speakers=speakers(hold_out_speakers),
+            path=path.value, seed=seed, hold_out=hold_out, hold_out_speakers=speakers(hold_out_speakers),
         )  # fmt: skip
         run(config, out, overwrite, console)
     except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
@@ -158,7 +167,7 @@ def bench(
     ] = False,
 ) -> None:
     """Show what path='auto' knows of this machine: how long event-driven and dense learning take."""
-    from snntrace.crossover import costs_file
+    from snntrace.costs import costs_file
 
     console = Console()
     try:
@@ -183,7 +192,7 @@ def measure(console: Console) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from snntrace.calibration import calibrate
-    from snntrace.crossover import store
+    from snntrace.costs import store
 
     columns = TextColumn("measuring"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
@@ -203,7 +212,7 @@ def show_costs(console: Console) -> None:
     """
     from rich.table import Table
 
-    from snntrace.crossover import known_costs, sizes
+    from snntrace.costs import known_costs, sizes
 
     costs = known_costs()
     table = Table("batch", "active inputs", "events, ms", "dense, ms", "auto takes")

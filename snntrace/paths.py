@@ -13,7 +13,8 @@ import numpy as np
 from snntrace.compiler.operands import Operand, operand_of
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.report import ProductPath
-from snntrace.crossover import Given, choose, highest_rate, known_costs, work_of
+from snntrace.costs import known_costs
+from snntrace.crossover import Given, choose, highest_rate, work_of
 from snntrace.errors import CompileError
 from snntrace.events.spikes import Spikes
 from snntrace.executors.engine import Engine

@@ -47,7 +47,7 @@ def shared() -> Path:
 @pytest.fixture
 def cheap_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the event path be estimated to cost nothing, so that it is taken for whatever comes as lists."""
-    from snntrace.crossover import DEFAULT, Costs, store
+    from snntrace.costs import DEFAULT, Costs, store
 
     monkeypatch.setenv("SNNTRACE_COSTS", str(tmp_path / "costs.json"))
     store(Costs((0.0,) * len(DEFAULT.event), (1e-12,) * len(DEFAULT.dense), "assumed by a test"))

@@ -13,6 +13,10 @@ RULES = ("osttp", "d_rtrl", "ostl", "bptt")
 
 RESETS = ("soft", "hard", "none")
 
+PATHS = ("auto", "dense", "event")
+
+KNOWN = {"rule": RULES, "neuron": tuple(NEURONS), "reset": (*RESETS, None), "path": PATHS}
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     # What the data ask for; "digits" names the embedded data set, "file" any recording file.
     "digits": {
@@ -86,6 +90,10 @@ class TrainConfig:
         fluctuates by about this many thresholds.
     window : int, optional
         Steps whose gradient is summed at once; the whole recording if None. Not for ``'bptt'``.
+    path : {'auto', 'dense', 'event'}
+        Learn by dense products, or event by event from lists of the recordings' events. ``'auto'`` takes
+        events where they save more time in the run than it takes to compile them (see `snntrace.crossover`);
+        the run's folder names what was taken. It changes the time, never the gradient.
     feedback_scale : float
         Standard deviation of OSTTP's feedback matrices.
     clip : float
@@ -130,6 +138,7 @@ class TrainConfig:
     reset: str | None = None
     drive: float = 0.6
     window: int | None = None
+    path: str = "auto"
     feedback_scale: float = 1.0
     clip: float = 1.0
     hold_out: float | None = None
@@ -144,7 +153,7 @@ class TrainConfig:
         ValueError
             If one is unknown or out of its range, or two do not go together.
         """
-        for name, known in (("rule", RULES), ("neuron", tuple(NEURONS)), ("reset", (*RESETS, None))):
+        for name, known in KNOWN.items():
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"TrainConfig: {name} must be one of {', '.join(filter(None, known))}, "
@@ -169,10 +178,16 @@ class TrainConfig:
                 f"TrainConfig: a fraction or speakers must be held out, got hold_out={self.hold_out} and "
                 f"hold_out_speakers={self.hold_out_speakers}. Give one of the two."
             )
-        if self.window is not None and self.rule == "bptt":
+        self._check_rule()
+
+    def _check_rule(self) -> None:
+        """Refuse what a rule without traces has no use for."""
+        given: dict[str, Any] = {"window": self.window} if self.window is not None else {}
+        given |= {"path": self.path} if self.path == "event" else {}
+        for name, value in given.items() if self.rule == "bptt" else ():
             raise ValueError(
-                "TrainConfig: window belongs to rules with traces, "
-                f"got window={self.window} with rule='bptt'. Leave it out, or choose another rule."
+                f"TrainConfig: {name} belongs to rules with traces, got {name}={value!r} with rule='bptt'. "
+                "Leave it out, or choose another rule."
             )
 
     @property

@@ -95,13 +95,15 @@ def divide(config: TrainConfig, dataset: SpikeDataset) -> tuple[NDArray[np.int64
     return kept, held, f"{fraction:g} of every class"
 
 
-def load(config: TrainConfig) -> RunData:
+def load(config: TrainConfig, layout: str = "dense") -> RunData:
     """Open the data of a run and divide them.
 
     Parameters
     ----------
     config : TrainConfig
         A resolved configuration.
+    layout : {'dense', 'events'}
+        How the batches that are trained on come; those held out come dense.
 
     Returns
     -------
@@ -117,7 +119,7 @@ def load(config: TrainConfig) -> RunData:
     size = count(config.batch_size)
     return RunData(
         dataset,
-        batches(dataset, kept, size, drop_last=True, **shared),
+        batches(dataset, kept, size, drop_last=True, layout=layout, **shared),
         batches(dataset, held, size, shuffle=False, pad_last=True, **shared),
         words,
         len(kept),

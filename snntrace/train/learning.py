@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import snntrace
+from snntrace.costs import known_costs
+from snntrace.crossover import Given, work_of
 from snntrace.train.config import TrainConfig, number
 from snntrace.train.loss import Score, cross_entropy
 from snntrace.train.model import Classifier
@@ -23,6 +25,8 @@ RULES = {
     "bptt": snntrace.BPTT,
 }
 FEEDBACK_STREAM = 1
+COMPILING = 5.0
+"""Time that a layer's kernels take to compile, in s."""
 
 
 def feedback_matrices(config: TrainConfig, n_classes: int) -> list[np.ndarray[Any, Any] | None]:
@@ -74,11 +78,38 @@ def make_learner(
     Learner
         The learner.
     """
-    options: dict[str, Any] = {} if config.window is None else {"window": config.window}
+    options: dict[str, Any] = {"path": config.path}
+    if config.window is not None:
+        options["window"] = config.window
     if config.rule == "osttp":
         options.update(B_list=feedback_matrices(config, n_classes), signal="output", reduction="mean")
     example = jnp.zeros(shape, brainstate.environ.dftype())
     return snntrace.compile(model, RULES[config.rule], example, batch_size=shape[0], **options)
+
+
+def chosen_path(learner: snntrace.Learner, raster: Any, n_updates: int) -> str:
+    """Choose how a run learns: by events where that saves more time than their kernels take to compile.
+
+    Parameters
+    ----------
+    learner : Learner
+        The compiled network.
+    raster : array of shape (time, batch, channel)
+        A batch that is like the others.
+    n_updates : int
+        Batches of the run.
+
+    Returns
+    -------
+    {'event', 'dense'}
+        The path.
+    """
+    engine = learner.engine
+    if learner.paths.unstaged:
+        return "dense"
+    given = [Given(float(np.mean(raster != 0)), True)]
+    event, dense = known_costs().seconds(work_of(engine, raster.shape[0], raster.shape[1], given))
+    return "event" if n_updates * (dense - event) > COMPILING * len(engine.graph.groups) else "dense"
 
 
 class Optimiser:

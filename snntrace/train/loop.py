@@ -16,7 +16,7 @@ import numpy as np
 import snntrace
 from snntrace.train.config import TrainConfig, count
 from snntrace.train.data import RunData, load
-from snntrace.train.learning import Optimiser, forward, make_learner, train_step, validation_step
+from snntrace.train.learning import Optimiser, chosen_path, forward, make_learner, train_step, validation_step
 from snntrace.train.loss import Score
 from snntrace.train.model import Classifier, build_model
 from snntrace.train.pictures import Sample, learning_curve, spike_raster
@@ -150,6 +150,12 @@ def train(
     classes = len(data.dataset.class_names)
     model = build_model(config, data.train.n_channels, classes, float(np.mean(first.x**2)))
     learner = make_learner(config, model, first.x.shape[1:], classes)
+    if config.path == "auto":
+        path = chosen_path(learner, first.x, count(config.epochs) * len(data.train))
+        config = dataclasses.replace(config, path=path)
+        learner = make_learner(config, model, first.x.shape[1:], classes)
+    if config.path == "event":
+        data = load(config, layout="events")
     files = folder() if callable(folder) else folder
     if files is not None:
         files.write_config(reproduction(config, data))
