@@ -12,5 +12,6 @@ from snntrace.rules import OSTTP as OSTTP
 from snntrace.rules import Feedback as Feedback
 from snntrace.rules import OSTLRecurrent as OSTLRecurrent
 from snntrace.rules import Rule as Rule
+from snntrace.stream import Stream as Stream
 
 __version__ = "0.1.0"

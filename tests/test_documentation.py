@@ -57,6 +57,15 @@ def test_the_page_on_events_runs_and_gives_what_it_says(page):
     np.testing.assert_allclose(found["loss"], found["dense_loss"], rtol=1e-4)
 
 
+def test_the_page_on_streams_runs_and_gives_what_it_says(page):
+    found = run_blocks(page("streaming"))
+    assert found["stream"].path == "event"
+    assert found["out"].shape == (1, 20)
+    assert found["outs"].shape == (500, 1, 20)
+    assert np.isfinite(found["loss"])
+    assert found["grads"].keys() == found["learner"].param_states.keys()
+
+
 def test_the_page_on_the_compiler_prints_the_report_that_it_shows(page, capsys):
     run_blocks(page("compiler"))
     shown = re.search(r"```text\n(.*?)```", page("compiler"), flags=re.DOTALL)[1]

@@ -399,7 +399,6 @@ def test_traces_of_inputs_that_fell_silent_fade_to_nothing():
     assert sizes.max() == 0
 
 
-@pytest.mark.slow
 def test_a_million_steps_stay_finite_and_end_as_a_fresh_run_from_the_same_traces():
     length, last, block = 1_000_000, 500, 100_000
     net = build(NETS["lif, hard reset, a time constant for each unit"])
@@ -452,3 +451,16 @@ def test_a_stream_refuses_what_does_not_fit():
         stream.update({("nowhere",): np.zeros(3)})
     with pytest.raises(ValueError, match="stream must run under a rule with traces"):
         compiled(build(NETS["lif"]), snntrace.BPTT).stream()
+
+
+def test_a_model_without_a_batch_axis_streams():
+    with double_precision():
+        net, xs = build(NETS["lif"]), spike_trains(0.2)
+        learner = snntrace.compile(net, snntrace.D_RTRL, jnp.zeros(N_IN))
+        stream, errors = learner.stream(window=WINDOW, path="event"), errors_like(xs)[:, 0]
+        outs, expected = dense_streaming(learner, xs[:, 0], errors)
+        np.testing.assert_allclose(streamed(stream, xs[:, 0], errors), outs, rtol=1e-9, atol=1e-9)
+        assert_equal_gradients(stream.gradients(), expected)
+        again = learner.stream(window=WINDOW)
+        again.reset()
+        np.testing.assert_allclose(again.run(xs[:, 0]).outs, outs, rtol=1e-9, atol=1e-9)
