@@ -315,6 +315,8 @@ class Paths:
             return ""
         steps, costs = REPORTED[0], known_costs()
         lists, arrays = (highest_rate(self.engine, steps, self._batch, way, costs) for way in (True, False))
+        if lists >= 1.0:
+            return ""
         also = f" ({arrays:.0%} if they come as arrays)" if self._worth_compiling(steps) else ""
         return f" up to {lists:.0%} of active inputs{also} at {steps} steps ({costs.source})"
 

@@ -1,5 +1,6 @@
 import json
 
+import brainstate
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +22,9 @@ EQUAL = Costs((0, 0, 0, 1e-9, 0, 0, 0, 0), (0, 0, 0, 0.3e-9 / 2, 0), "assumed by
 
 
 def learner(**options):
-    return snntrace.compile(
-        Recurrent(N_IN, LIF(N)), snntrace.D_RTRL, jnp.zeros((B, N_IN)), batch_size=B, **options
-    )
+    with brainstate.random.seed_context(0):
+        layer = Recurrent(N_IN, LIF(N))
+    return snntrace.compile(layer, snntrace.D_RTRL, jnp.zeros((B, N_IN)), batch_size=B, **options)
 
 
 def two_threads(monkeypatch):
