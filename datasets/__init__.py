@@ -18,4 +18,9 @@ from snntrace.datasets.protocol import SpikeDataset as SpikeDataset
 from snntrace.datasets.shd import SpikeFile as SpikeFile
 from snntrace.datasets.split import by_group as by_group
 from snntrace.datasets.split import hold_out as hold_out
+from snntrace.datasets.store import SpikeStore as SpikeStore
+from snntrace.datasets.store_convert import convert as convert
+from snntrace.datasets.store_convert import export_shd as export_shd
+from snntrace.datasets.store_layout import StoreInfo as StoreInfo
+from snntrace.datasets.store_writer import StoreWriter as StoreWriter
 from snntrace.datasets.unpack import unpacked as unpacked

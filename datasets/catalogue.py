@@ -16,6 +16,7 @@ from snntrace.datasets.nmnist import NMNIST, is_nmnist
 from snntrace.datasets.ntidigits import NTIDIGITS18, is_ntidigits
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.shd import SpikeFile
+from snntrace.datasets.store import SpikeStore, is_store
 from snntrace.datasets.unpack import is_gzip
 
 
@@ -54,6 +55,7 @@ def is_spike_file(path: Path) -> bool:
 
 
 DATASETS = {
+    "store": Entry("a spike store made by `snntrace data convert`", is_store, SpikeStore),
     "ntidigits": Entry("the file n-tidigits.hdf5 of N-TIDIGITS18", is_ntidigits, NTIDIGITS18),
     "shd": Entry("an .h5 or .h5.gz file in the layout of SHD", is_spike_file, SpikeFile),
     "braille": Entry("an .npz file of Braille letters", is_braille, BrailleLetters),

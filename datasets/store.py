@@ -1,0 +1,308 @@
+"""The spike store: one container for every kind of spike data."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from snntrace.datasets.store_file import FOREIGN, StoreFile
+from snntrace.datasets.store_layout import FORMAT, TIMES, WHO, StoreInfo, damaged
+
+Events = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+
+class SpikeStore:
+    r"""A file of spike recordings in the container that any data set converts to.
+
+    The file is HDF5. Events of all recordings follow each other in ``/events/units`` and ``/events/times``,
+    in blocks that are compressed one by one; recording ``i`` is
+
+    .. math:: \mathrm{events}[p_i : p_{i+1}]
+
+    with ``/recordings/pointers`` :math:`p`. A recording is read by reading its blocks. Each block and each
+    table has a checksum, so that a damaged file is refused and never read as something else.
+
+    The tables are in memory (some 40 bytes a recording), events on disk. An object may be shared by threads
+    and used after a fork; a copy made by pickle opens the file again.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    split : str, optional
+        Which official part to take. Default: ``'train'`` where there is one, else the only part.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    split : str
+        Which part it is; empty where the file has no parts.
+    splits : tuple of str
+        The parts there are.
+    info : StoreInfo
+        Source, licence, citation, sensor.
+    labels : int64 array of shape (n_recordings,)
+        Class of each recording.
+    groups : int64 array of shape (n_recordings,), or None
+        Speaker or subject of each recording.
+    durations : float64 array of shape (n_recordings,), in s
+        Time of the last event; 0 for a recording without events.
+    lengths : int64 array of shape (n_recordings,)
+        Number of events.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    PermissionError
+        If it may not be read.
+    DataFileError
+        If it is no store, or a damaged one.
+    ValueError
+        If there is no such part.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from snntrace.datasets import SpikeStore, StoreInfo, StoreWriter
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "two.spikes"
+    >>> with StoreWriter(path, StoreInfo(n_units=5, class_names=("a", "b"))) as writer:
+    ...     writer.append([0.1, 0.25], [4, 0], label=1)
+    ...     writer.append([0.5], [2], label=0)
+    >>> store = SpikeStore(path)
+    >>> len(store), store.labels, store.events(0), store.duration
+    (2, array([1, 0]), (array([0.1 , 0.25]), array([4, 0])), 0.5)
+    """
+
+    def __init__(self, path: str | os.PathLike[str], split: str | None = None) -> None:
+        self.path = Path(path).expanduser()
+        self._file = StoreFile(self.path)
+        self.info: StoreInfo = self._file.info
+        self.splits = self._file.splits
+        try:
+            self.split = self._chosen(split)
+        except ValueError:
+            self.close()
+            raise
+        tables = self._file.tables
+        rows = np.arange(len(self._file))
+        if self.split:
+            rows = np.flatnonzero(tables["splits"] == self.splits.index(self.split))
+        self._rows: NDArray[np.int64] = rows
+        self.labels: NDArray[np.int64] = tables["labels"][rows]
+        self.groups: NDArray[np.int64] | None = tables["groups"][rows] if "groups" in tables else None
+        self.durations: NDArray[np.float64] = tables["ends"][rows]
+        self.lengths: NDArray[np.int64] = np.diff(tables["pointers"])[rows]
+        for table in (self.labels, self.groups, self.durations, self.lengths):
+            if table is not None:
+                table.setflags(write=False)
+
+    def __len__(self) -> int:
+        """Return the number of recordings.
+
+        Returns
+        -------
+        int
+            The number.
+        """
+        return len(self._rows)
+
+    def __enter__(self) -> Self:
+        """Return the store itself.
+
+        Returns
+        -------
+        SpikeStore
+            This store.
+        """
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Return one line with the path and the sizes.
+
+        Returns
+        -------
+        str
+            The line.
+        """
+        part = f"{self.split}, " if self.split else ""
+        return (
+            f"SpikeStore({str(self.path)!r}: {part}{len(self)} recordings, {self.n_units} units, "
+            f"{len(self.class_names)} classes)"
+        )
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return self.info.n_units
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each class."""
+        return self.info.class_names
+
+    @property
+    def sensor(self) -> tuple[int, int] | None:
+        """Width and height of the event camera, in pixels, or None."""
+        return self.info.sensor
+
+    @property
+    def duration(self) -> float:
+        """Time of the last event of all recordings, in s."""
+        return float(self.durations.max())
+
+    @property
+    def time_type(self) -> str:
+        """How times are stored: ``'float16'``, ``'us'`` (whole ones), ``'float32'`` or ``'float64'``."""
+        return self._file.time_type
+
+    def events(self, index: int) -> Events:
+        """Return the events of one recording.
+
+        Parameters
+        ----------
+        index : int
+            Number of the recording, ``0 .. len(self) - 1``.
+
+        Returns
+        -------
+        times : float64 array of shape (n_events,), in s
+            When, ascending.
+        units : int64 array of shape (n_events,)
+            Which unit.
+
+        Raises
+        ------
+        IndexError
+            If there is no such recording.
+        DataFileError
+            If the recording is damaged.
+        """  # noqa: DOC502
+        return self._events(index, {})
+
+    def events_of(self, indices: Iterable[int]) -> list[Events]:
+        """Return the events of several recordings, each block read once.
+
+        Parameters
+        ----------
+        indices : iterable of int
+            Numbers of the recordings.
+
+        Returns
+        -------
+        list of (times, units)
+            As `events` gives them.
+        """
+        blocks: dict[tuple[str, int], NDArray[Any]] = {}
+        return [self._events(index, blocks) for index in indices]
+
+    def check(self) -> None:
+        """Read every event of every recording, of all parts.
+
+        Raises
+        ------
+        DataFileError
+            If one is damaged.
+        """  # noqa: DOC502
+        for row in range(len(self._file)):
+            self._at(row, {})
+
+    def close(self) -> None:
+        """Close the file; doing so twice is allowed."""
+        self._file.close()
+
+    def _chosen(self, split: str | None) -> str:
+        if split is None:
+            if not self.splits or "train" in self.splits:
+                return "train" if self.splits else ""
+            if len(self.splits) == 1:
+                return self.splits[0]
+        if split not in self.splits:
+            raise ValueError(
+                f"{WHO}: split must be one of {self.splits} in {self.path}, got split={split!r}. "
+                f"{'Choose one.' if self.splits else 'Leave it out.'}"
+            )
+        return split
+
+    def _events(self, index: int, blocks: dict[tuple[str, int], NDArray[Any]]) -> Events:
+        row = operator.index(index)
+        if not 0 <= row < len(self):
+            raise IndexError(
+                f"{WHO}: index must be in 0 .. {len(self) - 1} for {self.path}, got index={index}. Choose an "
+                f"existing recording."
+            )
+        return self._at(int(self._rows[row]), blocks)
+
+    def _at(self, row: int, blocks: dict[tuple[str, int], NDArray[Any]]) -> Events:
+        pointers = self._file.tables["pointers"]
+        start, stop = int(pointers[row]), int(pointers[row + 1])
+        units = self._slice("units", start, stop, blocks).astype(np.int64)
+        times = self._slice("times", start, stop, blocks) * np.float64(TIMES[self._file.time_type][1])
+        if units.size:
+            self._check(row, times, units)
+        elif self._file.tables["ends"][row] != 0:
+            damaged(self.path, f"recording {row}", "a recording without events must end at 0 s", "a time")
+        return times, units
+
+    def _slice(
+        self, column: str, start: int, stop: int, blocks: dict[tuple[str, int], NDArray[Any]]
+    ) -> NDArray[Any]:
+        size, parts = self._file.block, []
+        for number in range(start // size, -(-stop // size) if stop > start else start // size):
+            found = blocks.get((column, number))
+            if found is None:
+                found = blocks[column, number] = self._file.column(column, number)
+            parts.append(found[max(start - number * size, 0) : stop - number * size])
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.zeros(0, np.uint16)
+
+    def _check(self, row: int, times: NDArray[np.float64], units: NDArray[np.int64]) -> None:
+        if units.max() >= self.n_units:
+            at = int(np.argmax(units >= self.n_units))
+            must = f"units must be in 0 .. {self.n_units - 1}"
+            damaged(self.path, f"event {at} of recording {row}", must, units[at])
+        # Not a number is neither.
+        rising = times[1:] >= times[:-1]
+        if not (times[0] >= 0 and rising.all() and times[-1] == self._file.tables["ends"][row]):
+            at = 0 if not times[0] >= 0 else int(np.argmin(rising)) + 1 if not rising.all() else -1
+            place = f"event {at if at >= 0 else len(times) - 1} of recording {row}"
+            must = "times must not be negative or decrease, and must end where the table says"
+            damaged(self.path, place, must, times[at])
+
+
+def is_store(path: Path) -> bool:
+    """Tell whether a path is a spike store, by its content.
+
+    Parameters
+    ----------
+    path : Path
+        An existing path.
+
+    Returns
+    -------
+    bool
+        True for an HDF5 file that says so.
+    """
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return bytes(file.attrs.get("format", b"")) == FORMAT.encode()
+    except FOREIGN:
+        return False

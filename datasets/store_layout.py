@@ -1,0 +1,251 @@
+"""What is where in a spike store, and how a block of events is packed."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snntrace.datasets.files.events import DataFileError
+
+WHO = "SpikeStore"
+FORMAT = "snntrace-spikes"
+VERSION = 1
+COLUMNS = ("units", "times")
+BLOCKS = (1 << 8, 1 << 20)
+"""Fewest and most events of a block."""
+MOST_UNITS = 1 << 32
+AGAIN = "Copy the file again, or convert its source again with `snntrace data convert`."
+
+TIMES: dict[str, tuple[np.dtype[Any], float]] = {
+    "float16": (np.dtype("<f2"), 1.0),
+    "us": (np.dtype("<u4"), 1e-6),
+    "float32": (np.dtype("<f4"), 1.0),
+    "float64": (np.dtype("<f8"), 1.0),
+}
+"""Ways to store times: number type, and seconds that a 1 stands for."""
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a spike store says of itself, beside its recordings.
+
+    Attributes
+    ----------
+    n_units : int
+        Number of units.
+    class_names : tuple of str
+        Name of each class.
+    sensor : (int, int), in pixels, or None
+        Width and height of the event camera.
+    grouped_by : str
+        What the groups are, such as ``"speaker"``; empty if there are none.
+    source : str
+        Where the recordings come from.
+    licence, citation : str
+        Of the source; empty where not known.
+    """
+
+    n_units: int
+    class_names: tuple[str, ...]
+    sensor: tuple[int, int] | None = None
+    grouped_by: str = ""
+    source: str = ""
+    licence: str = ""
+    citation: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises
+        ------
+        ValueError
+            If a value is out of range.
+        """
+        if not 1 <= self.n_units <= MOST_UNITS:
+            raise ValueError(
+                f"StoreInfo: n_units must be in 1 .. {MOST_UNITS}, got n_units={self.n_units}. Give the "
+                f"number of input units."
+            )
+        if not self.class_names:
+            raise ValueError(
+                "StoreInfo: class_names must name at least one class, got class_names=(). Name the classes."
+            )
+
+    def to_json(self, splits: tuple[str, ...]) -> bytes:
+        """Return the text that is stored.
+
+        Parameters
+        ----------
+        splits : tuple of str
+            Names of the official parts.
+
+        Returns
+        -------
+        bytes
+            JSON in UTF-8.
+        """
+        return json.dumps(asdict(self) | {"splits": splits}, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> tuple[StoreInfo, tuple[str, ...]]:
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : bytes
+            JSON in UTF-8.
+
+        Returns
+        -------
+        info : StoreInfo
+            The values.
+        splits : tuple of str
+            Names of the official parts.
+
+        Raises
+        ------
+        ValueError
+            If it is another text.
+        """  # noqa: DOC501
+        try:
+            found = json.loads(text)
+            splits, sensor = found.pop("splits"), found.pop("sensor")
+            names = found.pop("class_names")
+            words = {name: found.pop(name) for name in ("grouped_by", "source", "licence", "citation")}
+            if not all(isinstance(word, str) for word in [*names, *splits, *words.values()]):
+                raise TypeError("a text is no text")
+            width_height = None if sensor is None else (int(sensor[0]), int(sensor[1]))
+            return cls(int(found["n_units"]), tuple(names), width_height, **words), tuple(splits)
+        except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{WHO}: metadata must have all entries, got {error!r}. {AGAIN}") from error
+
+
+def units_type(n_units: int) -> np.dtype[Any]:
+    """Return the smallest number type for units.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+
+    Returns
+    -------
+    dtype
+        Of 2 or 4 bytes, little-endian.
+    """
+    return np.dtype("<u2" if n_units <= 1 << 16 else "<u4")
+
+
+def encode_times(times: NDArray[np.float64], kind: str) -> NDArray[Any] | None:
+    """Return times as they are stored.
+
+    Parameters
+    ----------
+    times : float64 array, in s
+        Finite and not negative.
+    kind : {'float16', 'us', 'float32', 'float64'}
+        How.
+
+    Returns
+    -------
+    array, or None
+        None if a time would not be read back as it is.
+    """
+    dtype, seconds = TIMES[kind]
+    with np.errstate(over="ignore"):
+        whole = np.rint(times / seconds) if dtype.kind == "u" else times
+        if dtype.kind == "u" and whole.size and whole.max() >= 2.0 ** (8 * dtype.itemsize):
+            return None
+        stored = whole.astype(dtype)
+    return stored if np.array_equal(stored.astype(np.float64) * seconds, times) else None
+
+
+def pack(block: NDArray[Any], level: int) -> bytes:
+    """Pack a block of one column as HDF5's filters shuffle and deflate do.
+
+    Parameters
+    ----------
+    block : array
+        The elements.
+    level : int
+        0: as it is; 1 to 9: the first bytes of all elements, then the second ones, compressed.
+
+    Returns
+    -------
+    bytes
+        What is stored.
+    """
+    if level == 0:
+        return block.tobytes()
+    planes = block.view(np.uint8).reshape(block.size, block.itemsize).T
+    return zlib.compress(planes.tobytes(), level)
+
+
+def unpack(data: bytes, dtype: np.dtype[Any], size: int, packed: bool) -> NDArray[Any]:
+    """Return the elements of a packed block.
+
+    Parameters
+    ----------
+    data : bytes
+        What `pack` gave.
+    dtype : dtype
+        Number type.
+    size : int
+        Number of elements; no more memory than they need is used.
+    packed : bool
+        False where the level was 0.
+
+    Returns
+    -------
+    array of shape (size,)
+        The elements.
+
+    Raises
+    ------
+    ValueError
+        If it is no such block.
+    """
+    length = size * dtype.itemsize
+    raw = data
+    if packed:
+        inflate = zlib.decompressobj()
+        try:
+            raw = inflate.decompress(data, length + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+    if len(raw) != length:
+        raise ValueError(f"{len(raw)} bytes in place of {length}")
+    if not packed:
+        return np.frombuffer(raw, dtype)
+    planes = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, size)
+    return np.ascontiguousarray(planes.T).view(dtype)[:, 0]
+
+
+def damaged(path: str | os.PathLike[str], place: str, must: str, got: object, do: str = AGAIN) -> NoReturn:
+    """Raise the error for a store that is not as it must be.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    place : str
+        Where in it.
+    must : str
+        What must hold there.
+    got : object
+        What is there.
+    do : str, optional
+        The remedy.
+
+    Raises
+    ------
+    DataFileError
+        Always.
+    """
+    raise DataFileError(f"{WHO}: {must}, got {got} at {place} of {os.fspath(path)}. {do}")
