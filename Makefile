@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
+BENCHMARKS ?= versus_bptt versus_events auto_path event_growth streaming
 
 .DEFAULT_GOAL := help
 .PHONY: help train test lint format types docs bench clean
@@ -50,8 +51,8 @@ docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W -E --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/installed-bench
-	@for script in benchmarks/versus_*.py; do \
-	    echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; \
+	@for name in $(BENCHMARKS); do \
+	    echo "== benchmarks/$$name.py"; $(BIN)/python "benchmarks/$$name.py" $(ARGS) || exit 1; \
 	done
 
 clean:

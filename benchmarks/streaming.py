@@ -182,6 +182,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small sizes, nothing is written")
+    parser.add_argument("--no-assert", action="store_true", help="exit with 0 even if a target is missed")
     parser.add_argument("--wait", type=float, default=300.0, help="seconds to wait for a quiet machine")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
@@ -212,7 +213,7 @@ def main() -> int:
         if not ACTIVITY[0] <= m["hidden_activity"] <= ACTIVITY[1]
     ]
     print(*failures, sep="\n", file=sys.stderr)
-    return 1 if failures else 0
+    return 1 if failures and not options.no_assert else 0
 
 
 if __name__ == "__main__":
