@@ -8,8 +8,9 @@ from snntrace.datasets.catalogue import DATASETS as DATASETS
 from snntrace.datasets.catalogue import open_dataset as open_dataset
 from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
 from snntrace.datasets.dvs_gesture import DVSGesture as DVSGesture
-from snntrace.datasets.loader import Batch as Batch
-from snntrace.datasets.loader import Batches as Batches
+from snntrace.datasets.epochs import Batch as Batch
+from snntrace.datasets.epochs import Batches as Batches
+from snntrace.datasets.fetching import Waiting as Waiting
 from snntrace.datasets.loader import batches as batches
 from snntrace.datasets.ncaltech101 import NCaltech101 as NCaltech101
 from snntrace.datasets.nmnist import NMNIST as NMNIST

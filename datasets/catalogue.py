@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import h5py
 
@@ -70,7 +71,7 @@ KNOWN = '"digits" (embedded handwritten digits), or the path of ' + "; ".join(
 )
 
 
-def open_dataset(source: str | Path, name: str | None = None) -> SpikeDataset:
+def open_dataset(source: str | Path, name: str | None = None, *, split: str | None = None) -> SpikeDataset:
     """Open a data set by its name or path.
 
     Parameters
@@ -80,6 +81,8 @@ def open_dataset(source: str | Path, name: str | None = None) -> SpikeDataset:
         Of a data set with official parts, the one for training is opened.
     name : str, optional
         Name of the data set, a key of `DATASETS`, to open `source` as that one.
+    split : str, optional
+        The official part to open, such as ``"test"``. Default: the one for training.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def open_dataset(source: str | Path, name: str | None = None) -> SpikeDataset:
         raise ValueError(
             f"open_dataset: name must be one of {', '.join(DATASETS)}, got name={name!r}. Choose one."
         )
-    if source == "digits" and name is None:
+    if source == "digits" and name is None and split is None:
         return SaccadeDigits()
     path = Path(source).expanduser()
     if not path.exists():
@@ -112,12 +115,44 @@ def open_dataset(source: str | Path, name: str | None = None) -> SpikeDataset:
             f"exist. Give {KNOWN}."
         )
     if name is not None:
-        return DATASETS[name].opens(path)
+        return opened(DATASETS[name], path, split)
     for entry in DATASETS.values():
         if entry.recognises(path):
-            return entry.opens(path)
+            return opened(entry, path, split)
     kind = "folder" if path.is_dir() else "file"
     raise ValueError(
         f"open_dataset: source must be a known data set, got the {kind} source={str(source)!r} that no "
         f"reader knows. Give {KNOWN}; unzip archives first."
     )
+
+
+def opened(entry: Entry, path: Path, split: str | None) -> SpikeDataset:
+    """Open a data set, or one of its official parts.
+
+    Parameters
+    ----------
+    entry : Entry
+        The data set.
+    path : Path
+        Where it is.
+    split : str, optional
+        The part.
+
+    Returns
+    -------
+    SpikeDataset
+        The data set.
+
+    Raises
+    ------
+    ValueError
+        If there are no parts.
+    """
+    if split is None:
+        return entry.opens(path)
+    if "split" not in inspect.signature(entry.opens).parameters:
+        raise ValueError(
+            f"open_dataset: split must be left out for {entry.what}, which has no official parts, got "
+            f"split={split!r}. Leave it out."
+        )
+    return cast("Callable[..., SpikeDataset]", entry.opens)(path, split=split)

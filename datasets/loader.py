@@ -1,190 +1,19 @@
 """Batches of binned recordings, in an order that one seed fixes."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import operator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from snntrace.datasets.binning import lengths_of, n_channels, scatter
+from snntrace.datasets.binning import n_channels
+from snntrace.datasets.epochs import Batches, Transform, ends_of
+from snntrace.datasets.order import Order, buckets_of
 from snntrace.datasets.protocol import SpikeDataset
-from snntrace.events import Spikes
-from snntrace.events.steps import checked_n_steps, in_seconds, place_events, step_of
+from snntrace.events.steps import checked_n_steps, in_seconds, step_of
 
-Placed = tuple[NDArray[Any], NDArray[Any]]
-NO_LABEL = -1
 LAYOUTS = ("dense", "events")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some recordings, binned.
-
-    Attributes
-    ----------
-    x : float32 array of shape (time, batch, channel), or Spikes of that shape
-        Events in each bin.
-    labels : int32 array of shape (batch,)
-        Class of each recording; -1 for a row that only fills the batch.
-    lengths : int64 array of shape (batch,)
-        Steps up to and including the last event; 0 for a row that only fills the batch.
-    mask : bool array of shape (time, batch)
-        True for the steps before `lengths`.
-    indices : int64 array of shape (batch,)
-        Number of each recording in the data set; -1 for a row that only fills the batch.
-    """
-
-    x: Any
-    labels: NDArray[np.int32]
-    lengths: NDArray[np.int64]
-    mask: NDArray[np.bool_]
-    indices: NDArray[np.int64]
-
-
-class Batches:
-    """An iterable of `Batch`, made by `batches`.
-
-    Each time it is iterated over, the next epoch's order is used; `epoch` gives any epoch by its number.
-
-    Attributes
-    ----------
-    n_steps : int
-        Steps of every batch.
-    n_channels : int
-        Channels of every batch.
-    next_epoch : int
-        Number of the epoch that the next iteration gives; set it to resume.
-    """
-
-    def __init__(
-        self,
-        dataset: SpikeDataset,
-        indices: NDArray[np.int64],
-        *,
-        batch_size: int,
-        dt: float,
-        n_steps: int,
-        pool: int,
-        binary: bool,
-        seed: int,
-        shuffle: bool,
-        drop_last: bool,
-        pad_last: bool,
-        cache: bool,
-        layout: str,
-    ) -> None:
-        self.n_steps = n_steps
-        self.n_channels = n_channels(dataset.n_units, pool, "batches")
-        self.next_epoch = 0
-        self._dataset = dataset
-        self._indices = indices
-        self._batch_size = batch_size
-        self._dt = dt
-        self._pool = pool
-        self._binary = binary
-        self._seed = seed
-        self._shuffle = shuffle
-        self._drop_last = drop_last
-        self._pad_last = pad_last
-        self._layout = layout
-        self._cache: dict[int, Placed] | None = {} if cache else None
-
-    def __len__(self) -> int:
-        """Return the number of batches of an epoch.
-
-        Returns
-        -------
-        int
-            The number.
-        """
-        full, rest = divmod(len(self._indices), self._batch_size)
-        return full if self._drop_last or rest == 0 else full + 1
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Iterate over the next epoch.
-
-        Returns
-        -------
-        iterator of Batch
-            The batches of epoch `next_epoch`, which is raised by one.
-        """
-        number = self.next_epoch
-        self.next_epoch += 1
-        return self.epoch(number)
-
-    def order(self, number: int) -> NDArray[np.int64]:
-        """Return the recordings in the order of one epoch.
-
-        Parameters
-        ----------
-        number : int
-            Number of the epoch, from 0.
-
-        Returns
-        -------
-        int64 array
-            Numbers of the recordings.
-        """
-        if not self._shuffle:
-            return self._indices.copy()
-        return np.random.default_rng([self._seed, number]).permutation(self._indices)
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Iterate over one epoch.
-
-        Parameters
-        ----------
-        number : int
-            Number of the epoch, from 0. It and the seed fix the order.
-
-        Yields
-        ------
-        Batch
-            The next batch.
-        """
-        order = self.order(number)
-        for start in range(0, len(self) * self._batch_size, self._batch_size):
-            yield self._batch(order[start : start + self._batch_size])
-
-    def _batch(self, rows: NDArray[np.int64]) -> Batch:
-        placed = [self._placed(int(row)) for row in rows]
-        labels = self._dataset.labels[rows].astype(np.int32)
-        missing = self._batch_size - len(rows) if self._pad_last else 0
-        silence = np.zeros(0, np.int64)
-        x, lengths, mask = self._binned(placed + [(silence, silence)] * missing)
-        if missing:
-            lengths[len(rows) :] = 0
-            mask[:, len(rows) :] = False
-            filler = np.full(missing, NO_LABEL)
-            labels, rows = np.append(labels, filler.astype(np.int32)), np.append(rows, filler)
-        return Batch(x, labels, lengths, mask, rows)
-
-    def _binned(self, placed: list[Placed]) -> tuple[Any, NDArray[np.int64], NDArray[np.bool_]]:
-        if self._layout == "dense":
-            return scatter(placed, n_steps=self.n_steps, channels=self.n_channels, binary=self._binary)
-        total, lengths = lengths_of(placed, self.n_steps)
-        spikes = Spikes.from_steps(placed, n_units=self.n_channels, n_steps=total, binary=self._binary)
-        return spikes, lengths, np.arange(total)[:, None] < lengths
-
-    def _placed(self, row: int) -> Placed:
-        if self._cache is not None and row in self._cache:
-            return self._cache[row]
-        times, units = self._dataset.events(row)
-        steps, channels = place_events(
-            times, units, n_units=self._dataset.n_units, dt=self._dt, pool=self._pool, who="batches"
-        )
-        if self._cache is None:
-            return steps, channels
-        # One step too far stands for all that are: it is dropped as they are, and the length stays right.
-        late = np.minimum(steps, self.n_steps)
-        small = (
-            late.astype(np.min_scalar_type(self.n_steps)),
-            channels.astype(np.min_scalar_type(self.n_channels)),
-        )
-        self._cache[row] = small
-        return small
 
 
 def batches(
@@ -202,12 +31,20 @@ def batches(
     pad_last: bool = False,
     cache: bool = False,
     layout: str = "dense",
+    buckets: int = 1,
+    shard: tuple[int, int] = (0, 1),
+    prefetch: int = 0,
+    workers: int = 1,
+    transform: Transform | None = None,
 ) -> Batches:
     """Bin recordings of a data set batch by batch.
 
-    Every batch has the same number of steps, so a compiled function is compiled once. The last batch of an
-    epoch can be smaller than the others, be left out (`drop_last`, usual in training) or be filled up with
-    silent rows (`pad_last`, for evaluation at a fixed batch size).
+    Every batch has the same number of steps, so a compiled function is compiled once; or one of few, with
+    `buckets`. The last batch of an epoch can be smaller than the others, be left out (`drop_last`, usual in
+    training) or be filled up with silent rows (`pad_last`, for evaluation at a fixed batch size).
+
+    Everything random is fixed by the seed, the number of the epoch and that of the recording, whatever
+    `prefetch`, `workers` and `shard` are, and whether the epoch was begun here or by another run.
 
     Parameters
     ----------
@@ -237,10 +74,24 @@ def batches(
     cache : bool, default False
         Keep the place of each event in memory after its first use, for 2 to 4 bytes an event (120 to 250 MB
         for the 61 million events of 8,156 recordings in SHD's layout), in place of reading it again each
-        epoch.
+        epoch. With `transform`, its time and unit, for 9 to 12 bytes.
     layout : {'dense', 'events'}, default 'dense'
         Give `Batch.x` as an array, or as `snntrace.Spikes`, whose memory and work are those of the events.
         Its capacity is one of few sizes, so that a function is compiled for few shapes.
+    buckets : int, default 1
+        Put recordings of similar length together: in as many buckets of about equal size, each with the steps
+        of its longest recording. More than 1 needs the time of each recording's last event
+        (``dataset.durations``; without it, all are read).
+    shard : (int, int), default (0, 1)
+        ``(i, n)``: the batches of process ``i`` of ``n``. All processes make the same batches and take every
+        n-th; with `drop_last` or `pad_last`, equally many.
+    prefetch : int, default 0
+        Batches that are made ahead, on other threads; 2 is usual. 0: each when it is asked for.
+    workers : int, default 1
+        Threads that make batches, with `prefetch`.
+    transform : callable, optional
+        Called with the times (in s), the units and a `numpy.random.Generator` of each recording, before they
+        are binned; returns times and units. Events after the last step are dropped.
 
     Returns
     -------
@@ -286,20 +137,67 @@ def batches(
             f"batches: there must be at least one batch, got {chosen.size} recordings, "
             f"batch_size={batch_size} and drop_last={drop_last}. Give more recordings or another batch size."
         )
-    if limit is None:
+    part = checked_work(shard, buckets, prefetch, workers)
+    n_channels(dataset.n_units, pool, "batches")
+    if limit is None and buckets == 1:
         limit = int(step_of(np.array([dataset.duration]), step)[0]) + 1
+    steps, bucket = np.array([limit or 1]), np.zeros(chosen.size, np.int64)
+    if buckets > 1:
+        ends = step_of(ends_of(dataset, chosen), step) + 1
+        steps, bucket = buckets_of(ends if limit is None else np.minimum(ends, limit), buckets)
+    order = Order(chosen, batch_size, seed, shuffle, drop_last, pad_last, part, steps, bucket)
+    if len(order) == 0:
+        raise ValueError(
+            f"batches: there must be at least one batch, got {chosen.size} recordings in {len(steps)} "
+            f"buckets, batch_size={batch_size} and shard={shard}. Give fewer buckets or processes."
+        )
     return Batches(
         dataset,
-        chosen,
-        batch_size=batch_size,
+        order,
         dt=step,
-        n_steps=limit,
         pool=pool,
         binary=binary,
-        seed=seed,
-        shuffle=shuffle,
-        drop_last=drop_last,
-        pad_last=pad_last,
         cache=cache,
         layout=layout,
+        prefetch=prefetch,
+        workers=workers,
+        transform=transform,
     )
+
+
+def checked_work(shard: tuple[int, int], buckets: int, prefetch: int, workers: int) -> tuple[int, int]:
+    """Refuse what no work can be divided by.
+
+    Parameters
+    ----------
+    shard : (int, int)
+        Number of this process, and of all.
+    buckets : int
+        Buckets of similar length.
+    prefetch : int
+        Batches that are made ahead.
+    workers : int
+        Threads.
+
+    Returns
+    -------
+    (int, int)
+        The shard.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
+    mine, of = (operator.index(part) for part in shard)
+    if not 0 <= mine < of:
+        raise ValueError(
+            f"batches: shard must be (i, n) with i in 0 .. n - 1, got shard={shard}. Give the number of this "
+            f"process and that of all."
+        )
+    if buckets < 1 or prefetch < 0 or workers < 1 or (workers > 1 and prefetch == 0):
+        raise ValueError(
+            f"batches: buckets and workers must be at least 1, and workers have something to fetch, got "
+            f"buckets={buckets}, prefetch={prefetch} and workers={workers}. Give prefetch=2 or more."
+        )
+    return mine, of

@@ -1,0 +1,646 @@
+import errno
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import zlib
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snntrace.datasets import (
+    NMNIST,
+    SaccadeDigits,
+    SpikeFile,
+    SpikeStore,
+    StoreInfo,
+    StoreWriter,
+    convert,
+    export_shd,
+    open_dataset,
+)
+from snntrace.datasets.files import DataFileError
+from snntrace.datasets.store_layout import encode_times
+
+INFO = StoreInfo(700, ("zero", "one", "fünf"), (10, 35), "speaker", "by hand", "CC0", "none")
+
+
+def some(n=12, seed=0):
+    """Recordings of 1 to 900 events, so that blocks of 256 hold several, one, or part of one."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.choice([1, 3, 100, 256, 900], n)
+    return [(np.sort(rng.uniform(0, 1.3, size)), rng.integers(0, 700, size)) for size in sizes]
+
+
+def write(path, recordings=None, labels=None, groups=None, splits=None, **options):
+    recordings = some() if recordings is None else recordings
+    with StoreWriter(path, INFO, **{"block": 256} | options) as writer:
+        for i, (times, units) in enumerate(recordings):
+            writer.append(
+                times, units, i % 3 if labels is None else labels[i],
+                group=groups and groups[i], split=splits and splits[i],
+            )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path / "made.spikes")
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_what_is_written_is_read_back(tmp_path, level):
+    expected = some(40)
+    with SpikeStore(write(tmp_path / "a", expected, level=level)) as store:
+        assert len(store) == 40
+        assert store.info == INFO
+        assert store.class_names == INFO.class_names
+        assert store.labels.tolist() == [i % 3 for i in range(40)]
+        assert store.groups is None
+        assert store.lengths.tolist() == [len(units) for _, units in expected]
+        assert store.durations.tolist() == [times[-1] for times, _ in expected]
+        order = np.random.default_rng(1).permutation(40)
+        for found, row in zip(store.events_of(order), order, strict=True):
+            for one, two, three in zip(found, store.events(row), expected[row], strict=True):
+                np.testing.assert_array_equal(one, three)
+                np.testing.assert_array_equal(two, three)
+            assert (found[0].dtype, found[1].dtype) == (np.float64, np.int64)
+        store.check()
+
+
+times = st.lists(st.floats(0, 4000, width=16) | st.floats(0, 1e300), min_size=1, max_size=600).map(sorted)
+
+
+@given(st.lists(times, min_size=1, max_size=4))
+def test_any_times_come_back_as_they_are(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("any") / "a"
+    write(path, [(np.array(row), np.arange(len(row))) for row in rows])
+    store = SpikeStore(path)
+    for i, row in enumerate(rows):
+        assert store.events(i)[0].tolist() == row
+        assert store.events(i)[1].tolist() == list(range(len(row)))
+
+
+@pytest.mark.parametrize(
+    ("times", "kind"),
+    [
+        ([0.5, 1.3701171875], "float16"),
+        ([12 * 1e-6, 300_000 * 1e-6], "us"),
+        ([float(np.float32(0.1))], "float32"),
+        ([0.1 + 1e-12], "float64"),
+        ([5000.000001], "float64"),
+    ],
+)
+def test_a_conversion_takes_the_smallest_type_that_keeps_the_times(tmp_path, times, kind):
+    class One:
+        n_units, class_names, groups, labels = 3, ("a",), None, np.zeros(1, np.int64)
+
+        def __len__(self):
+            return 1
+
+        def events(self, index):
+            return np.array(times), np.zeros(len(times), np.int64)
+
+    store = SpikeStore(convert(One(), tmp_path / "a"))
+    assert store.time_type == kind
+    assert store.events(0)[0].tolist() == times
+
+
+def test_a_time_that_needs_a_wider_type_late_in_a_data_set_is_kept(tmp_path):
+    class Late:
+        n_units, class_names, groups, labels = 3, ("a",), None, np.zeros(100, np.int64)
+
+        def __len__(self):
+            return 100
+
+        def events(self, index):
+            return np.array([0.1 + 1e-13 if index == 52 else 0.5]), np.array([2])
+
+    store = SpikeStore(convert(Late(), tmp_path / "a"))
+    assert store.time_type == "float64"
+    assert store.events(52)[0][0] == 0.1 + 1e-13
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_stored_microseconds_give_back_the_very_same_floats():
+    ticks = np.arange(0, 1 << 22, 7, dtype=np.float64)
+    np.testing.assert_array_equal(encode_times(ticks * 1e-6, "us"), ticks.astype(np.uint32))
+    assert encode_times(np.array([4294.967296]), "us") is None
+    assert encode_times(np.array([70000.0]), "float16") is None
+
+
+def test_a_store_is_recognised_whatever_its_name(path):
+    assert isinstance(open_dataset(path), SpikeStore)
+    assert isinstance(open_dataset(path, "store"), SpikeStore)
+
+
+def test_other_programs_read_the_file(path):
+    expected = some()
+    with h5py.File(path) as file:
+        pointers = file["recordings/pointers"][:]
+        for i, (times, units) in enumerate(expected):
+            here = slice(pointers[i], pointers[i + 1])
+            np.testing.assert_array_equal(
+                file["events/times"][here] * file["events/times"].attrs["seconds"], times
+            )
+            np.testing.assert_array_equal(file["events/units"][here], units)
+        assert b"by hand" in file["metadata"][()]
+        assert file["events/units"].compression == "gzip"
+
+
+def test_the_embedded_digits_convert_and_come_back(tmp_path):
+    digits = SaccadeDigits()
+    store = SpikeStore(convert(digits, tmp_path / "d"))
+    np.testing.assert_array_equal(store.labels, digits.labels)
+    for row in range(0, 1797, 150):
+        for one, two in zip(store.events(row), digits.events(row), strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_official_parts_are_kept_apart_and_training_is_the_default(tmp_path):
+    path = write(tmp_path / "a", groups=list(range(12)), splits=["train", "train", "test"] * 4)
+    train, test = SpikeStore(path), SpikeStore(path, "test")
+    assert (train.split, test.split, train.splits) == ("train", "test", ("train", "test"))
+    assert (len(train), len(test)) == (8, 4)
+    assert test.groups.tolist() == [2, 5, 8, 11]
+    np.testing.assert_array_equal(test.events(1)[1], some()[5][1])
+    with pytest.raises(ValueError, match=r"split must be one of \('train', 'test'\).*got split='valid'"):
+        SpikeStore(path, "valid")
+
+
+def test_a_file_without_parts_has_none_to_choose(path):
+    with pytest.raises(ValueError, match="got split='train'. Leave it out"):
+        SpikeStore(path, "train")
+
+
+def test_recordings_can_be_added(tmp_path):
+    expected = some(30)
+    whole = write(tmp_path / "whole", expected)
+    part = write(tmp_path / "part", expected[:17])
+    before = part.read_bytes()
+    with StoreWriter.extending(part) as writer:
+        for i in range(17, 30):
+            writer.append(*expected[i], i % 3)
+        assert part.read_bytes() == before
+    one, two = SpikeStore(whole), SpikeStore(part)
+    assert one.labels.tolist() == two.labels.tolist()
+    for found, wanted in zip(two.events_of(range(30)), one.events_of(range(30)), strict=True):
+        np.testing.assert_array_equal(found[0], wanted[0])
+        np.testing.assert_array_equal(found[1], wanted[1])
+
+
+def test_a_file_is_not_there_until_it_is_complete(tmp_path):
+    writer = StoreWriter(tmp_path / "a", INFO)
+    writer.append([0.1], [1], 0)
+    (temporary,) = tmp_path.iterdir()
+    assert temporary.name.startswith(".a-")
+    assert temporary.suffix == ".part"
+    writer.finish()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
+    def broken():
+        with StoreWriter(tmp_path / "a", INFO) as writer:
+            writer.append([0.1], [1], 0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_leaves_is_no_store(tmp_path):
+    writer = StoreWriter(tmp_path / "a", INFO, block=256)
+    for times, units in some():
+        writer.append(times, units, 0)
+    writer._file.flush()
+    (half,) = tmp_path.iterdir()
+    copy = tmp_path / "half"
+    copy.write_bytes(half.read_bytes())
+    writer.abort()
+    with pytest.raises((ValueError, OSError), match=r"^SpikeStore: .*half"):
+        SpikeStore(copy)
+
+
+def test_an_existing_file_is_replaced_only_on_request(path):
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="must not exist, got path="):
+        StoreWriter(path, INFO)
+    assert path.read_bytes() == before
+    assert len(SpikeStore(write(path, some(3), overwrite=True))) == 3
+
+
+FULL = """
+import resource, signal, sys
+import numpy as np
+from snntrace.datasets import StoreInfo, StoreWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+rng = np.random.default_rng(0)
+try:
+    with StoreWriter(sys.argv[1], StoreInfo(700, ("a",)), level=0) as writer:
+        for _ in range(100):
+            writer.append(np.sort(rng.uniform(0, 1, 2000)), rng.integers(0, 700, 2000), 0)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [100, 3000, 200_000, 1_990_000])
+def test_a_full_disk_is_an_error_and_leaves_nothing_behind(tmp_path, room):
+    command = [sys.executable, "-c", FULL, str(tmp_path / "a"), str(room)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "a must be on a disk that has room" in ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_by_pickle_opens_the_file_again(path):
+    store = SpikeStore(path)
+    copy = pickle.loads(pickle.dumps(store))
+    store.close()
+    np.testing.assert_array_equal(copy.events(3)[1], some()[3][1])
+
+
+def test_a_copy_notices_that_the_file_has_changed(path):
+    copy = pickle.dumps(SpikeStore(path))
+    write(path, some(3), overwrite=True)
+    with pytest.raises(DataFileError, match="must be the one that was opened first, got a changed file"):
+        pickle.loads(copy).events(0)
+
+
+def read_all(store, queue):
+    queue.put([units.tolist() for _, units in store.events_of(range(len(store)))])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_several_processes_read_one_store(path, method):
+    context, store = multiprocessing.get_context(method), SpikeStore(path)
+    queue = context.Queue()
+    children = [context.Process(target=read_all, args=(store, queue)) for _ in range(3)]
+    for child in children:
+        child.start()
+    expected = [units.tolist() for _, units in some()]
+    for _ in range(20):
+        assert [units.tolist() for _, units in store.events_of(range(12))] == expected
+    assert [queue.get(timeout=120) for _ in children] == [expected] * 3
+    for child in children:
+        child.join(timeout=60)
+
+
+def test_several_threads_read_one_store(path):
+    store, expected, wrong = SpikeStore(path), some(), []
+
+    def read(seed):
+        for row in np.random.default_rng(seed).integers(0, 12, 300):
+            if not np.array_equal(store.events(row)[1], expected[row][1]):
+                wrong.append(row)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_closed_store_says_so(path):
+    store = SpikeStore(path)
+    store.close()
+    store.close()
+    with pytest.raises(ValueError, match="must be open, got the closed"):
+        store.events(0)
+
+
+def test_an_object_that_goes_closes_its_file(path):
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(50):
+        SpikeStore(path).events(0)
+    assert len(os.listdir("/dev/fd")) <= before + 1
+
+
+@pytest.mark.parametrize("index", [-1, 12])
+def test_an_index_out_of_range_is_refused(path, index):
+    with pytest.raises(IndexError, match=rf"in 0 \.\. 11 for .*, got index={index}"):
+        SpikeStore(path).events(index)
+
+
+@pytest.mark.parametrize(
+    ("times", "units", "label", "message"),
+    [
+        ([0.1, np.nan], [1, 2], 0, "must be finite and not negative, got time=nan at event 1 of recording 1"),
+        ([np.inf], [1], 0, "must be finite and not negative, got time=inf at event 0"),
+        ([-0.1], [1], 0, "must be finite and not negative"),
+        ([0.2, 0.1], [1, 2], 0, r"must not decrease, got 0\.1 s after 0\.2 s at event 1 .*give sort=True"),
+        ([0.1], [700], 0, r"units must be in 0 \.\. 699, got unit=700 at event 0"),
+        ([0.1], [-1], 0, "got unit=-1"),
+        ([0.1], [1], 3, r"label must be in 0 \.\. 2, got label=3"),
+        ([0.1, 0.2], [1], 0, "lists of one length"),
+        ([], [], 0, "recordings must have events, got none of recording 1 .*give allow_empty=True"),
+    ],
+)
+def test_a_recording_that_cannot_be_is_refused(tmp_path, times, units, label, message):
+    with StoreWriter(tmp_path / "a", INFO) as writer:
+        writer.append([0.5], [1], 1)
+        with pytest.raises(ValueError, match=message):
+            writer.append(times, units, label)
+        with pytest.raises(TypeError, match="units must be integers, got dtype=float64"):
+            writer.append([0.1], [1.5], 0)
+        writer.append([0.75], [2], 2)
+    assert SpikeStore(tmp_path / "a").labels.tolist() == [1, 2]
+
+
+def test_groups_and_parts_are_for_all_recordings_or_none(tmp_path):
+    with StoreWriter(tmp_path / "a", INFO) as writer:
+        writer.append([0.5], [1], 1, group=4)
+        with pytest.raises(ValueError, match="groups must be given for all recordings or for none"):
+            writer.append([0.5], [1], 1)
+        with pytest.raises(ValueError, match="splits must be given for all recordings or for none"):
+            writer.append([0.5], [1], 1, group=5, split="train")
+
+
+def test_a_writer_sorts_and_keeps_silence_on_request(tmp_path):
+    with StoreWriter(tmp_path / "a", INFO, sort=True, allow_empty=True) as writer:
+        writer.append([], [], 0)
+        writer.append([0.5, 0.25, 0.5], [1, 2, 3], 0)
+        writer.append([], [], 1)
+    store = SpikeStore(tmp_path / "a")
+    assert [store.events(i)[0].tolist() for i in range(3)] == [[], [0.25, 0.5, 0.5], []]
+    assert store.events(1)[1].tolist() == [2, 1, 3]
+
+
+def test_a_time_that_would_be_changed_is_refused(tmp_path):
+    with StoreWriter(tmp_path / "a", INFO, time_type="float16") as writer:
+        with pytest.raises(ValueError, match="storable as float16 without a change"):
+            writer.append([0.1], [0], 0)
+        writer.append([0.5], [0], 0)
+
+
+def test_an_empty_store_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one recording"), StoreWriter(tmp_path / "a", INFO):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+# Damage that is done through HDF5, so that its own checksums stay right.
+
+
+def edit(path, change, sums=True):
+    """Change the file, and give tables the checksums of what they then hold."""
+    with h5py.File(path, "a") as file:
+        change(file)
+        if sums:
+            for table in [*file["recordings"].values(), *file["blocks"].values()]:
+                if isinstance(table, h5py.Dataset):
+                    table.attrs["crc32"] = np.uint32(zlib.crc32(table[:].tobytes()))
+
+
+def rewrite_units(file):
+    table = file["events/units"]
+    column = table[:]
+    column[300] = 705
+    table[:] = column
+    sums = [zlib.crc32(table.id.read_direct_chunk((k * 256,))[1]) for k in range(-(-len(column) // 256))]
+    file["blocks/units"][:] = np.array(sums, "<u4")
+
+
+def rewrite_times(value):
+    def change(file):
+        table = file["events/times"]
+        column = table[:]
+        column[file["recordings/pointers"][1] - 1 + 200] = value
+        table[:] = column
+        sums = [zlib.crc32(table.id.read_direct_chunk((k * 256,))[1]) for k in range(-(-len(column) // 256))]
+        file["blocks/times"][:] = np.array(sums, "<u4")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            rewrite_units,
+            r"units must be in 0 \.\. 699, got 705 at event \d+ of recording \d+ of .*made",
+        ),
+        (rewrite_times(0.0), "must not be negative or decrease"),
+        (rewrite_times(np.nan), "must not be negative or decrease.* got nan at event"),
+        (rewrite_times(np.inf), "must not be negative or decrease"),
+    ],
+)
+def test_events_that_cannot_be_are_refused_even_with_right_checksums(path, change, message):
+    edit(path, change)
+    with SpikeStore(path) as store, pytest.raises(DataFileError, match=message):
+        store.check()
+
+
+def replaced(name, values):
+    def change(file):
+        del file[name]
+        file[name] = values
+
+    return change
+
+
+def linked(name, link):
+    def change(file):
+        del file[name]
+        file[name] = link
+
+    return change
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((12,), "<i8")
+    layout[:] = h5py.VirtualSource("other.h5", "labels", (12,))
+    del file["recordings/labels"]
+    file.create_virtual_dataset("recordings/labels", layout)
+
+
+def outside(file):
+    del file["recordings/labels"]
+    file.create_dataset("recordings/labels", (12,), "<i8", external=[("other.bin", 0, 96)])
+
+
+def attribute(place, name, value):
+    def change(file):
+        file[place].attrs[name] = value
+
+    return change
+
+
+def removed(name):
+    def change(file):
+        del file[name]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (removed("events/units"), "all of its tables, got none at /events/units of .*made.spikes"),
+        (removed("events"), "all of its tables, got none at /events of"),
+        (removed("recordings"), "all of its tables, got none at /recordings"),
+        (removed("blocks/times"), "got none at /blocks/times"),
+        (removed("metadata"), "metadata of its own"),
+        (replaced("recordings/labels", np.zeros(12)), "list of <i8, got float64"),
+        (replaced("recordings/labels", np.zeros(11, "<i8")), "12 recordings|must be 11|pointers must go"),
+        (replaced("recordings/labels", np.full(12, 3, "<i8")), r"entries must be in 0 \.\. 2, got 3"),
+        (replaced("recordings/pointers", np.arange(13, dtype="<i8")), "pointers must go from 0 to"),
+        (replaced("recordings/ends", np.full(12, np.nan)), "times must be finite"),
+        (replaced("events/units", np.zeros(5, "<f4")), "units must be uint16, got float32"),
+        (replaced("events/units", np.zeros(5, "<u2")), "events must be in blocks"),
+        (replaced("events/times", np.zeros(5, "<i8")), "times must be of a known type"),
+        (linked("recordings/labels", h5py.SoftLink("/recordings/ends")), "in the file itself, got SoftLink"),
+        (linked("events", h5py.ExternalLink("other.h5", "/")), "in the file itself, got ExternalLink"),
+        (linked("metadata", h5py.ExternalLink("other.h5", "/")), "metadata of its own"),
+        (virtual, "in the file itself, got a virtual data set"),
+        (outside, "in the file itself, got data in another file"),
+        (attribute("/", "version", 2), "version must be 1, got 2 .*the release of snntrace that wrote it"),
+        (attribute("/", "format", np.bytes_("other")), "must be of the format snntrace-spikes"),
+        (attribute("events/times", "seconds", 1e-3), "times must be of a known type"),
+    ],
+)
+def test_a_file_of_another_layout_is_refused(path, change, message):
+    edit(path, change, sums=False)
+    with h5py.File(path, "a") as file:
+        for name in ("labels", "pointers", "ends"):
+            table = file.get(f"recordings/{name}", getlink=True)
+            if isinstance(table, h5py.HardLink) and not (
+                file[f"recordings/{name}"].external or file[f"recordings/{name}"].is_virtual
+            ):
+                table = file[f"recordings/{name}"]
+                table.attrs["crc32"] = np.uint32(zlib.crc32(table[:].tobytes()))
+    with pytest.raises(DataFileError, match=message):
+        SpikeStore(path)
+
+
+def test_a_table_with_a_wrong_checksum_is_refused(path):
+    edit(path, lambda file: file["recordings/labels"].write_direct(np.ones(12, "<i8")), sums=False)
+    with pytest.raises(DataFileError, match="tables must have the checksum.*at /recordings/labels of"):
+        SpikeStore(path)
+
+
+def test_a_damaged_block_is_named_and_others_are_read(path):
+    store = SpikeStore(path)
+    last = len(store._file._places["units"]) - 1
+    start, length = store._file._places["units"][last]
+    data = bytearray(path.read_bytes())
+    data[start + length // 2] ^= 1
+    path.write_bytes(data)
+    store = SpikeStore(path)
+    store.events(0)
+    place = rf"checksum .* at byte {start} \(block {last} of /events/units\) of .*made"
+    with pytest.raises(DataFileError, match=place):
+        store.check()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n"])
+def test_what_is_no_store_is_refused(tmp_path, content):
+    (tmp_path / "odd").write_bytes(content)
+    with pytest.raises(DataFileError, match=r"^SpikeStore: .*odd"):
+        SpikeStore(tmp_path / "odd")
+
+
+def test_a_cut_store_is_refused(path):
+    data = path.read_bytes()
+    for length in (8, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(DataFileError, match=r"must be a complete HDF5 file.*made\.spikes"):
+            SpikeStore(path)
+
+
+def test_a_missing_file_a_folder_and_a_forbidden_one_are_named(tmp_path, path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="existing file, got path=.*nowhere"):
+        SpikeStore(tmp_path / "nowhere")
+    with pytest.raises(DataFileError, match="must be a file, got the folder"):
+        SpikeStore(tmp_path)
+
+    def forbid(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", forbid)
+    with pytest.raises(PermissionError, match=r"may be read, got path=.*made\.spikes"):
+        SpikeStore(path)
+
+
+# SHD's layout, there and back.
+
+
+def shd(path, dtype="float16"):
+    rows = [([0.25, 0.5, 1.3701171875], [3, 699, 0]), ([0.5, 0.5], [10, 11]), ([0.125], [5])]
+    with h5py.File(path, "w") as file:
+        for k, (name, kind) in enumerate((("times", dtype), ("units", "uint16"))):
+            table = file.create_dataset(f"spikes/{name}", 3, h5py.vlen_dtype(kind))
+            for i, row in enumerate(rows):
+                table[i] = np.array(row[k], kind)
+        file["labels"] = np.array([1, 0, 2], "uint16")
+        file["extra/speaker"] = np.array([4, 5, 4], "uint16")
+        file["extra/keys"] = np.array([name.encode() for name in INFO.class_names])
+    return path
+
+
+def arrays(path):
+    with h5py.File(path) as file:
+        rows = {
+            name: [(row.dtype, row.tolist()) for row in file[f"spikes/{name}"][:]]
+            for name in ("times", "units")
+        }
+        tables = {
+            name: (file[name].dtype, file[name][:].tolist())
+            for name in ("labels", "extra/speaker", "extra/keys")
+        }
+    return rows | tables
+
+
+def test_a_file_in_the_layout_of_shd_goes_there_and_back(tmp_path):
+    first = shd(tmp_path / "a.h5")
+    store = SpikeStore(convert(SpikeFile(first), tmp_path / "store"))
+    assert store.info.grouped_by == "speaker"
+    assert arrays(export_shd(store, tmp_path / "b.h5")) == arrays(first)
+
+
+def test_an_export_rounds_only_on_request(tmp_path):
+    digits = SaccadeDigits()
+    exact = SpikeFile(export_shd(digits, tmp_path / "a.h5"))
+    np.testing.assert_array_equal(exact.events(3)[0], digits.events(3)[0])
+    half = SpikeFile(export_shd(digits, tmp_path / "b.h5", time_type="float16"))
+    np.testing.assert_array_equal(half.events(3)[0], digits.events(3)[0].astype("float16"))
+    with pytest.raises(FileExistsError, match="must not exist"):
+        export_shd(digits, tmp_path / "a.h5")
+    with pytest.raises(ValueError, match="time_type must be"):
+        export_shd(digits, tmp_path / "c.h5", time_type="us")
+
+
+@pytest.mark.shared
+def test_spoken_digits_go_there_and_back(shared, tmp_path):
+    path = shared / "data" / "shd_regen" / "shd_regen_small_valid.h5.gz"
+    with SpikeFile(path, cache_folder=tmp_path) as data:
+        store = SpikeStore(convert(data, tmp_path / "store"))
+        assert store.time_type == "float16"
+        back = SpikeFile(export_shd(store, tmp_path / "back.h5"))
+        np.testing.assert_array_equal(back.labels, data.labels)
+        np.testing.assert_array_equal(back.speakers, data.speakers)
+        for row in range(len(data)):
+            for one, two, three in zip(data.events(row), store.events(row), back.events(row), strict=True):
+                np.testing.assert_array_equal(one, two)
+                np.testing.assert_array_equal(one, three)
+
+
+@pytest.mark.shared
+def test_real_event_camera_recordings_are_kept_to_the_microsecond(shared, tmp_path):
+    data = NMNIST(shared / "data" / "nmnist")
+    store = SpikeStore(convert({"train": data}, tmp_path / "store"))
+    assert (store.time_type, store.sensor, store.info.licence) == ("us", (34, 34), "CC BY-SA 4.0")
+    np.testing.assert_array_equal(store.labels, data.labels)
+    for row in range(len(data)):
+        for one, two in zip(data.events(row), store.events(row), strict=True):
+            np.testing.assert_array_equal(one, two)
