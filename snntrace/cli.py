@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 import snntrace
+from snntrace.data_cli import data
 
 RUNS = Path("runs")
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data, name="data")
 
 
 class RuleName(StrEnum):
