@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snntrace.datasets.binning import lengths_of, n_channels
-from snntrace.datasets.counting import Placed, counted, placed
+from snntrace.datasets.counting import Placed, counted, listed, placed
 from snntrace.datasets.fetching import Waiting, fetched
 from snntrace.datasets.order import Order, Plan
 from snntrace.datasets.protocol import SpikeDataset
-from snntrace.events import Spikes
 
 Events = tuple[NDArray[np.float64], NDArray[np.int64]]
 Transform = Callable[
@@ -23,6 +22,7 @@ Transform = Callable[
 TRANSFORMING = 2
 SAME = ("seed", "shuffle", "batch_size", "shard", "indices")
 NO_LABEL = -1
+AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -241,8 +241,7 @@ class Batches:
         mask = np.arange(total)[:, None] < lengths
         if self._layout == "dense":
             return counted(events, total, self.n_channels, self._binary), lengths, mask
-        spikes = Spikes.from_steps(events, n_units=self.n_channels, n_steps=total, binary=self._binary)
-        return spikes, lengths, mask
+        return listed(events, total, self.n_channels, self._binary), lengths, mask
 
     def _placed(self, rows: NDArray[np.int64], epoch: int) -> list[Placed]:
         if self._transform is not None:
@@ -251,7 +250,12 @@ class Batches:
                 for row, (times, units) in zip(rows, self._read(rows), strict=True)
             ]
         if self._cache is None:
-            return [self._place(events) for events in events_of(self._dataset, rows)]
+            # Not all at once: what is read is let go before more is, so that its memory is used again.
+            return [
+                self._place(events)
+                for start in range(0, len(rows), AT_ONCE)
+                for events in events_of(self._dataset, rows[start : start + AT_ONCE])
+            ]
         new = [int(row) for row in rows if int(row) not in self._cache]
         for row, events in zip(new, events_of(self._dataset, new), strict=True):
             steps, channels = self._place(events)

@@ -2,6 +2,7 @@
 
 import operator
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -203,14 +204,44 @@ class SpikeFile:
         ValueError
             If the recording contradicts itself, or the file is closed.
         """
+        row = self._row(index)
+        file = self._open()
+        return self._checked(row, file["spikes/times"][row], file["spikes/units"][row])
+
+    def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """Return the events of several recordings, several times as fast as one by one.
+
+        Parameters
+        ----------
+        indices : iterable of int
+            Numbers of the recordings.
+
+        Returns
+        -------
+        list of (times, units)
+            As `events` gives them.
+        """
+        rows = np.array([self._row(index) for index in indices], np.int64)
+        if rows.size == 0:
+            return []
+        # HDF5 wants each row once, in ascending order.
+        distinct, places = np.unique(rows, return_inverse=True)
+        file = self._open()
+        times, units = file["spikes/times"][distinct], file["spikes/units"][distinct]
+        return [self._checked(int(distinct[k]), times[k], units[k]) for k in places]
+
+    def _row(self, index: int) -> int:
         row = operator.index(index)
         if not 0 <= row < len(self):
             raise IndexError(
                 f"SpikeFile: index must be in 0 .. {len(self) - 1} for {self.path}, got index={index}. "
                 f"Choose an existing recording."
             )
-        file = self._open()
-        raw_times, raw_units = file["spikes/times"][row], file["spikes/units"][row]
+        return row
+
+    def _checked(
+        self, row: int, raw_times: NDArray[Any], raw_units: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         if len(raw_times) != len(raw_units):
             raise ValueError(
                 f"SpikeFile: recording {row} of {self.path} must have as many times as units, got "

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.store_file import FOREIGN, StoreFile
-from snntrace.datasets.store_layout import FORMAT, TIMES, WHO, StoreInfo, damaged
+from snntrace.datasets.store_decoding import read_part
+from snntrace.datasets.store_file import FOREIGN, Place, StoreFile
+from snntrace.datasets.store_layout import COLUMNS, FORMAT, TIMES, WHO, StoreInfo, damaged
 
 Events = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -193,7 +194,7 @@ class SpikeStore:
         DataFileError
             If the recording is damaged.
         """  # noqa: DOC502
-        return self._events(index, {})
+        return self.events_of([index])[0]
 
     def events_of(self, indices: Iterable[int]) -> list[Events]:
         """Return the events of several recordings, each block read once.
@@ -208,8 +209,7 @@ class SpikeStore:
         list of (times, units)
             As `events` gives them.
         """
-        blocks: dict[tuple[str, int], NDArray[Any]] = {}
-        return [self._events(index, blocks) for index in indices]
+        return self._read([self._row(index) for index in indices])
 
     def check(self) -> None:
         """Read every event of every recording, of all parts.
@@ -220,7 +220,7 @@ class SpikeStore:
             If one is damaged.
         """  # noqa: DOC502
         for row in range(len(self._file)):
-            self._at(row, {})
+            self._read([row])
 
     def close(self) -> None:
         """Close the file; doing so twice is allowed."""
@@ -239,51 +239,51 @@ class SpikeStore:
             )
         return split
 
-    def _events(self, index: int, blocks: dict[tuple[str, int], NDArray[Any]]) -> Events:
+    def _row(self, index: int) -> int:
         row = operator.index(index)
         if not 0 <= row < len(self):
             raise IndexError(
                 f"{WHO}: index must be in 0 .. {len(self) - 1} for {self.path}, got index={index}. Choose an "
                 f"existing recording."
             )
-        return self._at(int(self._rows[row]), blocks)
+        return int(self._rows[row])
 
-    def _at(self, row: int, blocks: dict[tuple[str, int], NDArray[Any]]) -> Events:
-        pointers = self._file.tables["pointers"]
-        start, stop = int(pointers[row]), int(pointers[row + 1])
-        units = self._slice("units", start, stop, blocks).astype(np.int64)
-        times = self._slice("times", start, stop, blocks) * np.float64(TIMES[self._file.time_type][1])
-        if units.size:
-            self._check(row, times, units)
-        elif self._file.tables["ends"][row] != 0:
-            damaged(self.path, f"recording {row}", "a recording without events must end at 0 s", "a time")
+    def _numbers(self, row: int) -> range:
+        """Return the numbers of the blocks that a recording is in."""
+        start, stop = self._file.tables["pointers"][row : row + 2].tolist()
+        size = self._file.block
+        return range(start // size, -(-stop // size) if stop > start else start // size)
+
+    def _read(self, rows: list[int]) -> list[Events]:
+        numbers = dict.fromkeys(number for row in rows for number in self._numbers(row))
+        blocks = self._file.blocks([(column, number) for number in numbers for column in COLUMNS])
+        return [self._at(row, blocks) for row in rows]
+
+    def _at(self, row: int, blocks: dict[Place, NDArray[Any]]) -> Events:
+        tables, size = self._file.tables, self._file.block
+        start, stop = int(tables["pointers"][row]), int(tables["pointers"][row + 1])
+        times, units = np.empty(stop - start), np.empty(stop - start, np.int64)
+        last = 0.0
+        for number in self._numbers(row):
+            begin, end = max(start - number * size, 0), min(stop - number * size, size)
+            here = slice(number * size + begin - start, number * size + end - start)
+            stored = blocks["times", number][begin:end]
+            fault = read_part(
+                stored, blocks["units", number][begin:end], TIMES[self._file.time_type][1],
+                self.n_units, last, times[here], units[here],
+            )  # fmt: skip
+            if fault >= 0:
+                at = here.start + fault
+                unit = blocks["units", number][begin + fault]
+                must = f"units must be in 0 .. {self.n_units - 1} and times finite and not decreasing"
+                damaged(
+                    self.path, f"event {at} of recording {row}", must, f"unit {unit}, time {stored[fault]}"
+                )
+            last = times[here.stop - 1]
+        if last != tables["ends"][row]:
+            must = f"the last event must be at {tables['ends'][row]} s, as the table says"
+            damaged(self.path, f"recording {row}", must, f"{last} s")
         return times, units
-
-    def _slice(
-        self, column: str, start: int, stop: int, blocks: dict[tuple[str, int], NDArray[Any]]
-    ) -> NDArray[Any]:
-        size, parts = self._file.block, []
-        for number in range(start // size, -(-stop // size) if stop > start else start // size):
-            found = blocks.get((column, number))
-            if found is None:
-                found = blocks[column, number] = self._file.column(column, number)
-            parts.append(found[max(start - number * size, 0) : stop - number * size])
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate(parts) if parts else np.zeros(0, np.uint16)
-
-    def _check(self, row: int, times: NDArray[np.float64], units: NDArray[np.int64]) -> None:
-        if units.max() >= self.n_units:
-            at = int(np.argmax(units >= self.n_units))
-            must = f"units must be in 0 .. {self.n_units - 1}"
-            damaged(self.path, f"event {at} of recording {row}", must, units[at])
-        # Not a number is neither.
-        rising = times[1:] >= times[:-1]
-        if not (times[0] >= 0 and rising.all() and times[-1] == self._file.tables["ends"][row]):
-            at = 0 if not times[0] >= 0 else int(np.argmin(rising)) + 1 if not rising.all() else -1
-            place = f"event {at if at >= 0 else len(times) - 1} of recording {row}"
-            must = "times must not be negative or decrease, and must end where the table says"
-            damaged(self.path, place, must, times[at])
 
 
 def is_store(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from snntrace.datasets.store_layout import (
     unpack,
 )  # fmt: skip
 
+Place = tuple[str, int]
+GAP = 1 << 13
+"""Bytes between two blocks that are read rather than passed over, which takes a second call."""
 MOST_INFLATION = 1040
 """Deflate makes no more than 1032 bytes of one."""
 FOREIGN = (OSError, KeyError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError, AttributeError)
@@ -88,7 +92,9 @@ class StoreFile:
         dict
             The state.
         """
-        return {k: v for k, v in self.__dict__.items() if k not in {"_closer", "_recent"}} | {"_handle": -1}
+        return {k: v for k, v in self.__dict__.items() if k not in {"_closer", "_recent", "_verified"}} | {
+            "_handle": -1
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state of another object, and open the file again at first use.
@@ -98,7 +104,8 @@ class StoreFile:
         state : dict
             The state.
         """
-        self.__dict__ |= state | {"_recent": {}}
+        self.__dict__ |= state
+        self._forget()
 
     def __len__(self) -> int:
         """Return the number of recordings.
@@ -116,20 +123,18 @@ class StoreFile:
             self._closer()
         self._handle = -2
 
-    def stored(self, column: str, number: int) -> bytes:
-        """Return a block as it is on disk.
+    def stored(self, wanted: Sequence[Place]) -> dict[Place, bytes]:
+        """Return blocks as they are on disk, those that lie side by side in one read.
 
         Parameters
         ----------
-        column : {'units', 'times'}
-            Which column.
-        number : int
-            Which block.
+        wanted : sequence of (column, number)
+            Which blocks.
 
         Returns
         -------
-        bytes
-            The block.
+        dict of bytes
+            The blocks.
 
         Raises
         ------
@@ -140,47 +145,63 @@ class StoreFile:
             raise ValueError(f"{WHO}: the file must be open, got the closed {self.path}. Make a new {WHO}.")
         if self._handle < 0:
             self._open_handle()
-        start, length = self._places[column][number]
-        data = os.pread(self._handle, int(length), int(start))
-        if len(data) != length or zlib.crc32(data) != self._sums[column][number]:
-            damaged(
-                self.path, f"byte {start} (block {number} of /events/{column})",
-                "blocks must have the checksum that was written with them", "another one",
-            )  # fmt: skip
-        return data
+        found: dict[Place, bytes] = {}
+        places = sorted((*self._places[column][number], column, number) for column, number in wanted)
+        begin = 0
+        for end in range(1, len(places) + 1):
+            if end == len(places) or places[end][0] > sum(places[end - 1][:2]) + GAP:
+                self._read_span(places[begin:end], found)
+                begin = end
+        return found
 
-    def column(self, column: str, number: int) -> NDArray[Any]:
-        """Return a block's elements.
+    def blocks(self, wanted: Sequence[Place]) -> dict[Place, NDArray[Any]]:
+        """Return the elements of blocks.
 
         Parameters
         ----------
-        column : {'units', 'times'}
-            Which column.
-        number : int
-            Which block.
+        wanted : sequence of (column, number)
+            Which blocks.
 
         Returns
         -------
-        array of shape (block,)
+        dict of arrays of shape (block,)
             As they are stored.
         """
-        # One assignment, and one look: threads may share the object.
-        recent = self._recent.get(column)
-        if recent is not None and recent[0] == number:
-            return recent[1]
-        data = self.stored(column, number)
-        try:
-            elements = unpack(data, self._types[column], self.block, self._packed[column])
-        except ValueError as error:
-            place = f"block {number} of /events/{column}"
-            damaged(self.path, place, "blocks must be what shuffle and deflate give", error)
-        self._recent[column] = (number, elements)
-        return elements
+        # One look and one assignment: threads may share the object.
+        recent = self._recent
+        kept = {place: recent[place] for place in wanted if place in recent}
+        for place, data in self.stored([place for place in wanted if place not in kept]).items():
+            column, number = place
+            try:
+                kept[place] = unpack(data, self._types[column], self.block, self._packed[column])
+            except ValueError as error:
+                where = f"block {number} of /events/{column}"
+                damaged(self.path, where, "blocks must be what shuffle and deflate give", error)
+        self._recent = {place: kept[place] for place in list(wanted)[-2:]}
+        return kept
+
+    def _read_span(self, span: Sequence[tuple[int, int, str, int]], found: dict[Place, bytes]) -> None:
+        first = span[0][0]
+        data = os.pread(self._handle, sum(span[-1][:2]) - first, first)
+        for start, length, column, number in span:
+            block = data[start - first : start - first + length]
+            seen = self._verified[column]
+            # Once: later reads of a file that has not changed cost a third less so.
+            if len(block) != length or not (seen[number] or zlib.crc32(block) == self._sums[column][number]):
+                damaged(
+                    self.path, f"byte {start} (block {number} of /events/{column})",
+                    "blocks must have the checksum that was written with them", "another one",
+                )  # fmt: skip
+            seen[number] = True
+            found[column, number] = block
+
+    def _forget(self) -> None:
+        self._recent: dict[Place, NDArray[Any]] = {}
+        self._verified = {name: np.zeros(len(sums), np.bool_) for name, sums in self._sums.items()}
 
     def _open_handle(self) -> None:
         handle = os.open(self.path, FLAGS)
         self._closer = weakref.finalize(self, os.close, handle)
-        self._recent: dict[str, tuple[int, NDArray[Any]]] = {}
         status = os.fstat(handle)
         stamp = (status.st_size, status.st_mtime_ns)
         if self._stamp not in {(0, 0), stamp}:
@@ -299,12 +320,13 @@ class StoreFile:
             self.block = chunks[0]
             self.level = self._level(table)
             self._packed[name] = self.level > 0
-            self._places[name] = self._blocks(table, size)
+            self._places[name] = [(int(start), int(length)) for start, length in self._blocks(table, size)]
             self._sums[name] = self._table(file, f"blocks/{name}", "<u4", size)
             if len(self._sums[name]) != len(self._places[name]):
                 must = f"there must be {len(self._places[name])} checksums"
                 damaged(self.path, f"/blocks/{name}", must, len(self._sums[name]))
         self.n_events = int(total[0])
+        self._forget()
 
     def _level(self, table: Any) -> int:
         plist = table.id.get_create_plist()

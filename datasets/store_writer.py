@@ -337,11 +337,13 @@ class StoreWriter:
         blocks = whole + (last and self._waiting > whole * self.block)
         try:
             for name, column in columns.items():
+                self._pending[name] = [column[whole * self.block :].copy()]
                 if last:
-                    column = np.pad(column, (0, blocks * self.block - column.size))
-                for i in range(blocks):
+                    columns[name] = np.pad(column, (0, blocks * self.block - column.size))
+            # Units and times side by side, so that a recording is read in one go.
+            for i in range(blocks):
+                for name, column in columns.items():
                     self._write(name, self._n_blocks + i, column[i * self.block : (i + 1) * self.block])
-                self._pending[name] = [columns[name][whole * self.block :].copy()]
         except (OSError, RuntimeError) as error:
             self.abort()
             raise self._unwritable(error) from error
@@ -401,11 +403,12 @@ class StoreWriter:
         for name, entries in zip(self._rows, old_rows, strict=True):
             self._rows[name] += entries
         whole, rest = divmod(old.n_events, self.block)
-        for column in COLUMNS:
-            for number in range(whole):
-                self._write_stored(column, number, old.stored(column, number))
-            if rest:
-                self._push(column, old.column(column, whole)[:rest])
+        for number in range(whole):
+            for place, data in old.stored([(column, number) for column in COLUMNS]).items():
+                self._write_stored(*place, data)
+        if rest:
+            for (column, _), elements in old.blocks([(column, whole) for column in COLUMNS]).items():
+                self._push(column, elements[:rest])
         self._n_blocks, self._n_events, self._waiting = whole, whole * self.block, rest
 
     def _check_free(self) -> None:
