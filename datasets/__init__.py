@@ -4,6 +4,7 @@ from snntrace.datasets.binning import Binned as Binned
 from snntrace.datasets.binning import bin_batch as bin_batch
 from snntrace.datasets.binning import bin_events as bin_events
 from snntrace.datasets.braille import BrailleLetters as BrailleLetters
+from snntrace.datasets.camera import SaccadeCamera as SaccadeCamera
 from snntrace.datasets.catalogue import DATASETS as DATASETS
 from snntrace.datasets.catalogue import open_dataset as open_dataset
 from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
