@@ -43,10 +43,14 @@ def _curve(ax: Any, xs: list[float], points: list[dict[str, Any]], name: str) ->
     ax.plot(*zip(*found, strict=True), **STYLES[name])
 
 
+def _silent(m: dict[str, Any]) -> float:
+    return float(m["silent"]["times"]["event"]["median_s"])
+
+
 def _activity(ax: Any, m: dict[str, Any]) -> None:
     for name in STYLES:
         _curve(ax, [100 * p["input_rate"] for p in m["points"]], m["points"], name)
-    ax.axhline(1e3 * m["silent_s"], color="C0", linestyle=":", label="silent net")
+    ax.axhline(1e3 * _silent(m), color="C0", linestyle=":", label="silent net")
     ax.set(xlabel="input spikes, %", ylabel="ms", title=f"{m['kind']}: activity")
 
 
@@ -54,7 +58,7 @@ def _operations(ax: Any, activity: dict[str, Any]) -> None:
     """Draw the time above a silent net's, and the proportional line through the last point."""
     for color, m in zip(("C0", "C3"), activity.values(), strict=False):
         x = np.array([p["operations"] for p in m["points"]], float)
-        y = 1e3 * np.array([p["times"]["event"]["median_s"] - m["silent_s"] for p in m["points"]])
+        y = 1e3 * np.array([p["times"]["event"]["median_s"] - _silent(m) for p in m["points"]])
         ax.plot(x[y > 0], y[y > 0], color=color, marker="o", label=m["kind"])
         ax.plot(x, y[-1] * x / x[-1], color=color, linestyle=":")
     ax.set(xlabel="synaptic operations", ylabel="ms above a silent net", title="dotted: proportional")
