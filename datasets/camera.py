@@ -160,7 +160,7 @@ class SaccadeCamera:
             Which unit; ascending within a time.
         """
         _, steps, units = self.look_at_all(np.asarray(picture)[None], seed)
-        return steps * MICROSECOND, units
+        return (steps * MICROSECOND).astype(np.float64, copy=False), units
 
     def look_at_all(
         self, pictures: ArrayLike, seed: int | np.random.Generator

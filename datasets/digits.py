@@ -100,7 +100,8 @@ class SaccadeDigits:
         rng = np.random.default_rng(seed)
         camera = SaccadeCamera(
             rng, sensor=sensor, amplitude=amplitude, saccade_ms=saccade_ms, frames=frames,
-            threshold=threshold, threshold_spread=threshold_spread, floor=floor, noise_hz=noise_hz, who="SaccadeDigits",
+            threshold=threshold, threshold_spread=threshold_spread, floor=floor, noise_hz=noise_hz,
+            who="SaccadeDigits",
         )  # fmt: skip
         images, labels = load_images()
         self.labels: NDArray[np.int64] = labels
@@ -158,7 +159,7 @@ class SaccadeDigits:
                 f"existing digit."
             )
         part = slice(self._starts[row], self._starts[row + 1])
-        return self._times[part].copy(), self._units[part].copy()
+        return self._times[part].astype(np.float64), self._units[part].copy()
 
 
 def load_images() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -242,7 +242,8 @@ def coloured(counts: NDArray[np.int64], most: int) -> NDArray[np.float64]:
     off, on = np.sqrt(counts / max(most, 1))
     blue, orange = np.array([0.88, 0.65, 0.42]), np.array([0.18, 0.62, 0.96])
     white = 1 - on[..., None] * blue - off[..., None] * orange
-    return np.clip(white, 0, 1)
+    clipped: NDArray[np.float64] = np.clip(white, 0, 1)
+    return clipped
 
 
 def matched(who: str, times: ArrayLike, units: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

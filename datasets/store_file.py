@@ -70,6 +70,7 @@ class StoreFile:
         # For its errors: HDF5 says the same of a missing file and of a damaged one.
         size = mapped(path, WHO).size
         self._stamp = (0, 0)
+        self._recent: dict[Place, NDArray[Any]] = {}
         self._handle = -1
         self._open_handle()
         try:
@@ -196,7 +197,7 @@ class StoreFile:
             found[column, number] = block
 
     def _forget(self) -> None:
-        self._recent: dict[Place, NDArray[Any]] = {}
+        self._recent = {}
         self._verified = {name: np.zeros(len(sums), np.bool_) for name, sums in self._sums.items()}
 
     def _open_handle(self) -> None:
@@ -214,7 +215,7 @@ class StoreFile:
 
     def _read(self, file: Any, size: int) -> None:
         self._check_version(file)
-        info, splits = file.get("metadata", getlink=True), ()
+        info = file.get("metadata", getlink=True)
         if not isinstance(info, h5py.HardLink):
             damaged(self.path, "/metadata", "the file must have metadata of its own", info)
         table = self._dataset(file, "metadata")
@@ -222,8 +223,7 @@ class StoreFile:
             damaged(self.path, "/metadata", "metadata must be one text", f"{table.dtype} {table.shape}")
         text = bytes(table[()])
         self._check_sum(table, text.ljust(table.dtype.itemsize, b"\0"))
-        self.info, splits = StoreInfo.from_json(text)
-        self.splits = splits
+        self.info, self.splits = StoreInfo.from_json(text)
         self.tables = self._tables(file, size)
         self._read_columns(file, size)
         self._check_tables()

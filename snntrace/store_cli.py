@@ -86,7 +86,7 @@ def export(
     from snntrace.datasets.store_convert import export_shd
 
     with reported():
-        (data,) = opened(source, name, split and [split], None).values()
+        (data,) = opened(source, name, [split] if split else None, None).values()
         export_shd(data, file, time_type=times, overwrite=overwrite)
     Console().print(f"{len(data)} recordings in {file}", highlight=False, soft_wrap=True)
 
@@ -115,7 +115,7 @@ def info(
     from snntrace.datasets.summary import summary
 
     with reported():
-        (data,) = opened(source, name, split and [split], None).values()
+        (data,) = opened(source, name, [split] if split else None, None).values()
         table = Table(show_header=False, box=None)
         for what, value in summary(data).items():
             table.add_row(what, value)

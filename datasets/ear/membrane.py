@@ -168,7 +168,7 @@ def response_tables() -> tuple[NDArray[np.complex64], NDArray[np.complex64], int
     table = np.zeros((BLOCK + 1, LANES), np.complex64)
     for start in range(0, CHANNELS, 50):
         part = slice(start, start + 50)
-        table[1:BLOCK, start : start + 50] = transfer(omega, channel_places()[part])
+        table[1:BLOCK, start : start + 50] = transfer(omega.astype(np.float64), channel_places()[part])
     half = BLOCK // 2
     high = table[half:][::-1].conj()
     loudest = np.abs(high).max(0)
