@@ -51,7 +51,8 @@ def plot_raster(
 
     Examples
     --------
-    >>> from snntrace.datasets import SaccadeDigits, plot_raster
+    >>> from snntrace.datasets import SaccadeDigits
+    >>> from snntrace.datasets.pictures import plot_raster
     >>> figure = plot_raster(*SaccadeDigits().events(0), n_units=512)
     >>> figure.axes[0].get_xlabel()
     'time (ms)'
@@ -151,7 +152,8 @@ def plot_events(
 
     Examples
     --------
-    >>> from snntrace.datasets import SaccadeDigits, plot_events
+    >>> from snntrace.datasets import SaccadeDigits
+    >>> from snntrace.datasets.pictures import plot_events
     >>> figure = plot_events(*SaccadeDigits().events(0), (16, 16), n_frames=6)
     >>> len(figure.axes)
     6
@@ -199,7 +201,8 @@ def animate_events(
     Examples
     --------
     >>> import pathlib, tempfile
-    >>> from snntrace.datasets import SaccadeDigits, animate_events
+    >>> from snntrace.datasets import SaccadeDigits
+    >>> from snntrace.datasets.pictures import animate_events
     >>> film = animate_events(*SaccadeDigits().events(0), (16, 16), n_frames=3)
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "digit.gif"
     >>> film.save(path, writer="pillow")

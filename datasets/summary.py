@@ -28,7 +28,7 @@ def summary(data: SpikeDataset) -> dict[str, str]:
     >>> from snntrace.datasets import SaccadeDigits
     >>> found = summary(SaccadeDigits())
     >>> found["recordings"], found["units"], found["duration"]
-    ('1797', '512', '0.285 to 0.299 s, mean 0.297 s')
+    ('1797', '512', '0.291 to 0.300 s, mean 0.298 s')
     """
     counts, ends, per_unit = [], [], np.zeros(data.n_units, np.int64)
     for start in range(0, len(data), AT_ONCE):

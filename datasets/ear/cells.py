@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.ear.membrane import LANES
+from snntrace.datasets.ear.membrane import CHANNELS, LANES
 
 STEP = 1 / 24_000
 """Time step, in s."""
@@ -74,8 +74,8 @@ class Cells:
     >>> import numpy as np
     >>> from snntrace.datasets.ear.cells import Cells
     >>> steps, channels = Cells(seed=0).advance(np.zeros((2400, 704), "float32"))
-    >>> len(steps)
-    0
+    >>> len(steps) < 100  # few spikes come of silence
+    True
     """
 
     def __init__(self, seed: int) -> None:
@@ -119,6 +119,8 @@ class Cells:
             found.append(out[:number])
         self.step += len(movement)
         spikes = np.concatenate(found)
+        # The lanes that only fill up a block have cells too, which are nobody's.
+        spikes = spikes[spikes[:, 1] < CHANNELS]
         spikes = spikes[np.lexsort((spikes[:, 1], spikes[:, 0]))]
         return spikes[:, 0], spikes[:, 1]
 
