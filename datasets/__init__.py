@@ -1,5 +1,8 @@
 """Spiking data sets: readers, binning, splits and batches."""
 
+from snntrace.datasets import transforms as transforms
+from snntrace.datasets.batch import Batch as Batch
+from snntrace.datasets.batch import Batches as Batches
 from snntrace.datasets.binning import Binned as Binned
 from snntrace.datasets.binning import bin_batch as bin_batch
 from snntrace.datasets.binning import bin_events as bin_events
@@ -9,14 +12,17 @@ from snntrace.datasets.catalogue import DATASETS as DATASETS
 from snntrace.datasets.catalogue import open_dataset as open_dataset
 from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
 from snntrace.datasets.dvs_gesture import DVSGesture as DVSGesture
-from snntrace.datasets.epochs import Batch as Batch
-from snntrace.datasets.epochs import Batches as Batches
 from snntrace.datasets.fetching import Waiting as Waiting
+from snntrace.datasets.folds import k_fold as k_fold
+from snntrace.datasets.folds import leave_one_group_out as leave_one_group_out
 from snntrace.datasets.loader import batches as batches
 from snntrace.datasets.ncaltech101 import NCaltech101 as NCaltech101
 from snntrace.datasets.nmnist import NMNIST as NMNIST
 from snntrace.datasets.ntidigits import NTIDIGITS18 as NTIDIGITS18
 from snntrace.datasets.protocol import SpikeDataset as SpikeDataset
+from snntrace.datasets.samples import Sample as Sample
+from snntrace.datasets.samples import Streams as Streams
+from snntrace.datasets.samples import streams as streams
 from snntrace.datasets.shd import SpikeFile as SpikeFile
 from snntrace.datasets.split import by_group as by_group
 from snntrace.datasets.split import hold_out as hold_out
@@ -25,4 +31,5 @@ from snntrace.datasets.store_convert import convert as convert
 from snntrace.datasets.store_convert import export_shd as export_shd
 from snntrace.datasets.store_layout import StoreInfo as StoreInfo
 from snntrace.datasets.store_writer import StoreWriter as StoreWriter
+from snntrace.datasets.tonic_source import TonicSource as TonicSource
 from snntrace.datasets.unpack import unpacked as unpacked

@@ -1,5 +1,6 @@
 """From lists of events to dense arrays of axes (time, batch, unit)."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -56,6 +57,66 @@ def n_channels(n_units: int, pool: int, who: str) -> int:
             f"Choose one of {divisors}."
         )
     return n_units // pool
+
+
+def width_of(dt: Any, count: int | None, who: str) -> tuple[float, int | None]:
+    """Return how wide bins are: in time, or in events.
+
+    Parameters
+    ----------
+    dt : scalar quantity of time, or None
+        Bin width in time.
+    count : int or None
+        Events of a bin.
+    who : str
+        Name of the caller, for the messages.
+
+    Returns
+    -------
+    dt : float, in s
+        Bin width; 1 if bins are of events.
+    count : int or None
+        Events of a bin.
+
+    Raises
+    ------
+    ValueError
+        If not exactly one is given, or `count` is less than 1.
+    """
+    if count is None:
+        if dt is None:
+            raise ValueError(f"{who}: dt or count must be given, got neither. Write for example dt=4 * u.ms.")
+        return in_seconds(dt, who), None
+    if dt is not None or operator.index(count) < 1:
+        raise ValueError(
+            f"{who}: bins must be of dt or of a count of at least 1 event, got dt={dt} and count={count}. "
+            f"Leave one out."
+        )
+    return 1.0, operator.index(count)
+
+
+def ranks(times: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the place of each event in the order of time; simultaneous ones keep their order.
+
+    Parameters
+    ----------
+    times : array of shape (n_events,)
+        Event times.
+
+    Returns
+    -------
+    int64 array of shape (n_events,)
+        The places, from 0.
+
+    Examples
+    --------
+    >>> ranks(np.array([0.3, 0.1, 0.3, 0.2]))
+    array([2, 0, 3, 1])
+    """
+    found = np.arange(times.size)
+    if not (times[1:] >= times[:-1]).all():
+        found[np.argsort(times, kind="stable")] = np.arange(times.size)
+    return found
 
 
 def lengths_of(
@@ -126,7 +187,8 @@ def bin_events(
     units: ArrayLike,
     *,
     n_units: int,
-    dt: Any,
+    dt: Any = None,
+    count: int | None = None,
     n_steps: int | None = None,
     pool: int = 1,
     binary: bool = False,
@@ -147,8 +209,11 @@ def bin_events(
         Number of units.
     dt : scalar quantity of time, such as ``4 * u.ms``
         Bin width.
+    count : int, optional
+        In place of `dt`: bin ``k`` holds the events ``k * count .. (k + 1) * count - 1`` in the order of
+        time.
     n_steps : int, optional
-        Number of bins. Events at or after ``n_steps * dt`` are dropped; a recording that ends earlier is
+        Number of bins. Later events are dropped; a recording that ends earlier is
         followed by silence. Default: up to and including the last event, at least 1.
     pool : int, default 1
         Number of neighbouring units that are counted together; it must divide `n_units`.
@@ -176,7 +241,9 @@ def bin_events(
            [0., 2.]], dtype=float32)
     """
     recordings = [(times, units)]
-    x = bin_batch(recordings, n_units=n_units, dt=dt, n_steps=n_steps, pool=pool, binary=binary).x
+    x = bin_batch(
+        recordings, n_units=n_units, dt=dt, count=count, n_steps=n_steps, pool=pool, binary=binary
+    ).x
     return x[:, 0]
 
 
@@ -184,7 +251,8 @@ def bin_batch(
     recordings: Sequence[tuple[ArrayLike, ArrayLike]],
     *,
     n_units: int,
-    dt: Any,
+    dt: Any = None,
+    count: int | None = None,
     n_steps: int | None = None,
     pool: int = 1,
     binary: bool = False,
@@ -199,8 +267,10 @@ def bin_batch(
         Number of units.
     dt : scalar quantity of time, such as ``4 * u.ms``
         Bin width.
+    count : int, optional
+        Events of a bin, in place of `dt`.
     n_steps : int, optional
-        Number of bins; events at or after ``n_steps * dt`` are dropped. Default: as many as the longest
+        Number of bins; later events are dropped. Default: as many as the longest
         recording needs.
     pool : int, default 1
         Number of neighbouring units that are counted together.
@@ -232,11 +302,16 @@ def bin_batch(
         raise ValueError(
             "bin_batch: recordings must not be empty, got recordings=[]. Give at least one recording."
         )
-    step = in_seconds(dt, "bin_batch")
+    step, number = width_of(dt, count, "bin_batch")
     channels = n_channels(n_units, pool, "bin_batch")
     limit = checked_n_steps(n_steps, "bin_batch")
     placed = [
         place_events(times, units, n_units=n_units, dt=step, pool=pool, who="bin_batch")
         for times, units in recordings
     ]
+    if number is not None:
+        placed = [
+            (ranks(np.asarray(times)) // number, channels)
+            for (times, _), (_, channels) in zip(recordings, placed, strict=True)
+        ]
     return scatter(placed, n_steps=limit, channels=channels, binary=binary)

@@ -17,7 +17,7 @@ Placed = tuple[NDArray[Any], NDArray[Any]]
 
 
 def placed(
-    times: NDArray[np.float64], units: NDArray[np.int64], *, n_units: int, dt: float, pool: int, n_steps: int
+    times: NDArray[Any], units: NDArray[Any], *, n_units: int, dt: float, pool: int, n_steps: int
 ) -> Placed:
     """Return the step and the channel of each event, as `place_events` does.
 
@@ -42,8 +42,9 @@ def placed(
         Where each event goes.
     """
     steps, channels = np.empty(times.size, np.int32), np.empty(times.size, np.int32)
-    if times.shape != units.shape or not place(times, units, n_units, dt, pool, n_steps, steps, channels):
-        # For its errors.
+    # The kernel is compiled for one type of each; a transform of one's own may give others.
+    known = times.dtype == np.float64 and units.dtype == np.int64 and times.shape == units.shape
+    if not known or not place(times, units, n_units, dt, pool, n_steps, steps, channels):
         late, where = place_events(times, units, n_units=n_units, dt=dt, pool=pool, who="batches")
         return np.minimum(late, n_steps).astype(np.int32), where.astype(np.int32)
     return steps, channels

@@ -5,13 +5,15 @@ import operator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from snntrace.datasets.binning import n_channels
-from snntrace.datasets.epochs import Batches, Transform, ends_of
+from snntrace.datasets.batch import Batches
+from snntrace.datasets.binning import n_channels, width_of
 from snntrace.datasets.order import Order, buckets_of
 from snntrace.datasets.protocol import SpikeDataset
-from snntrace.events.steps import checked_n_steps, in_seconds, step_of
+from snntrace.datasets.reading import Reader, steps_of
+from snntrace.datasets.transforms.composing import Mix, Transform
+from snntrace.events.steps import checked_n_steps, step_of
 
 LAYOUTS = ("dense", "events")
 
@@ -20,8 +22,9 @@ def batches(
     dataset: SpikeDataset,
     indices: ArrayLike,
     batch_size: int,
-    dt: Any,
+    dt: Any = None,
     *,
+    count: int | None = None,
     n_steps: int | None = None,
     pool: int = 1,
     binary: bool = False,
@@ -36,6 +39,8 @@ def batches(
     prefetch: int = 0,
     workers: int = 1,
     transform: Transform | None = None,
+    mix: Mix | None = None,
+    n_units: int | None = None,
 ) -> Batches:
     """Bin recordings of a data set batch by batch.
 
@@ -56,8 +61,10 @@ def batches(
         Recordings a batch.
     dt : scalar quantity of time, such as ``4 * u.ms``
         Bin width.
+    count : int, optional
+        In place of `dt`: events of a bin, in the order of time.
     n_steps : int, optional
-        Steps a batch; events at or after ``n_steps * dt`` are dropped. Default: enough for every event of the
+        Steps a batch; later events are dropped. Default: enough for every event of the
         data set (for a file, the first use of its `duration` reads all times).
     pool : int, default 1
         Number of neighbouring units that are counted together.
@@ -80,8 +87,8 @@ def batches(
         Its capacity is one of few sizes, so that a function is compiled for few shapes.
     buckets : int, default 1
         Put recordings of similar length together: in as many buckets of about equal size, each with the steps
-        of its longest recording. More than 1 needs the time of each recording's last event
-        (``dataset.durations``; without it, all are read).
+        of its longest recording. More than 1 needs the time of each recording's last event, or their number
+        (``dataset.durations`` and ``dataset.lengths``; without these, all are read).
     shard : (int, int), default (0, 1)
         ``(i, n)``: the batches of process ``i`` of ``n``. All processes make the same batches and take every
         n-th; with `drop_last` or `pad_last`, equally many.
@@ -90,8 +97,15 @@ def batches(
     workers : int, default 1
         Threads that make batches, with `prefetch`.
     transform : callable, optional
-        Called with the times (in s), the units and a `numpy.random.Generator` of each recording, before they
-        are binned; returns times and units. Events after the last step are dropped.
+        Called with each recording, a pair of times (in s) and units, and a `numpy.random.Generator`, before
+        it is binned; returns a pair. See `snntrace.datasets.transforms`. Events after the last step are
+        dropped.
+    mix : callable, optional
+        Called with each recording, another one drawn from `indices`, both transformed, and a generator;
+        returns a recording and the weight of the first one's label, as `cut_mix` does. `Batch.partners` and
+        `Batch.weights` tell what was mixed.
+    n_units : int, optional
+        Number of units after the transform. Default: the data set's.
 
     Returns
     -------
@@ -103,7 +117,8 @@ def batches(
     TypeError
         If `dt` is not a time with a unit.
     ValueError
-        If an argument is out of range, or there would be no batch.
+        If an argument is out of range, not exactly one of `dt` and `count` is given, or there would be no
+        batch.
 
     Examples
     --------
@@ -113,15 +128,9 @@ def batches(
     >>> len(loader), next(iter(loader)).x.shape
     (3, (76, 32, 512))
     """
-    step = in_seconds(dt, "batches")
+    step, per_bin = width_of(dt, count, "batches")
     limit = checked_n_steps(n_steps, "batches")
-    chosen = np.asarray(indices, dtype=np.int64).ravel()
-    if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(dataset)):
-        wrong = chosen.min() if chosen.min() < 0 else chosen.max()
-        raise ValueError(
-            f"batches: indices must be in 0 .. {len(dataset) - 1}, got index={wrong}. Choose existing "
-            f"recordings."
-        )
+    chosen = checked_indices(indices, dataset, "batches")
     if drop_last and pad_last:
         raise ValueError(
             "batches: the last batch must be dropped or filled, got drop_last=True and pad_last=True. Choose "
@@ -137,35 +146,95 @@ def batches(
             f"batches: there must be at least one batch, got {chosen.size} recordings, "
             f"batch_size={batch_size} and drop_last={drop_last}. Give more recordings or another batch size."
         )
-    part = checked_work(shard, buckets, prefetch, workers)
-    n_channels(dataset.n_units, pool, "batches")
+    part = checked_work(shard, buckets, prefetch, workers, "batches")
+    units = checked_units(dataset, n_units, pool, "batches")
     if limit is None and buckets == 1:
-        limit = int(step_of(np.array([dataset.duration]), step)[0]) + 1
+        longest = step_of(np.array([dataset.duration]), step) + 1
+        if per_bin is not None:
+            longest = steps_of(dataset, np.arange(len(dataset)), step, per_bin)
+        limit = int(longest.max())
     steps, bucket = np.array([limit or 1]), np.zeros(chosen.size, np.int64)
     if buckets > 1:
-        ends = step_of(ends_of(dataset, chosen), step) + 1
-        steps, bucket = buckets_of(ends if limit is None else np.minimum(ends, limit), buckets)
+        each = steps_of(dataset, chosen, step, per_bin)
+        steps, bucket = buckets_of(each if limit is None else np.minimum(each, limit), buckets)
     order = Order(chosen, batch_size, seed, shuffle, drop_last, pad_last, part, steps, bucket)
     if len(order) == 0:
         raise ValueError(
             f"batches: there must be at least one batch, got {chosen.size} recordings in {len(steps)} "
             f"buckets, batch_size={batch_size} and shard={shard}. Give fewer buckets or processes."
         )
-    return Batches(
-        dataset,
-        order,
-        dt=step,
-        pool=pool,
-        binary=binary,
-        cache=cache,
-        layout=layout,
-        prefetch=prefetch,
-        workers=workers,
-        transform=transform,
+    reader = Reader(
+        dataset, step, per_bin, pool, units, int(steps.max()), seed, transform, mix, chosen, cache
     )
+    return Batches(order, reader, binary=binary, layout=layout, prefetch=prefetch, workers=workers)
 
 
-def checked_work(shard: tuple[int, int], buckets: int, prefetch: int, workers: int) -> tuple[int, int]:
+def checked_indices(indices: ArrayLike, dataset: SpikeDataset, who: str) -> NDArray[np.int64]:
+    """Return the numbers of recordings.
+
+    Parameters
+    ----------
+    indices : int array of shape (n,)
+        The numbers.
+    dataset : SpikeDataset
+        Where the recordings are.
+    who : str
+        Name of the caller, for the message.
+
+    Returns
+    -------
+    int64 array of shape (n,)
+        The numbers.
+
+    Raises
+    ------
+    ValueError
+        If there is no such recording.
+    """
+    chosen = np.asarray(indices, dtype=np.int64).ravel()
+    if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(dataset)):
+        wrong = chosen.min() if chosen.min() < 0 else chosen.max()
+        raise ValueError(
+            f"{who}: indices must be in 0 .. {len(dataset) - 1}, got index={wrong}. Choose existing "
+            f"recordings."
+        )
+    return chosen
+
+
+def checked_units(dataset: SpikeDataset, n_units: int | None, pool: int, who: str) -> int:
+    """Return the number of units that are binned.
+
+    Parameters
+    ----------
+    dataset : SpikeDataset
+        The data set.
+    n_units : int or None
+        Number of units after a transform; None: the data set's.
+    pool : int
+        Neighbouring units that are counted together.
+    who : str
+        Name of the caller, for the messages.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is less than 1, or `pool` does not divide it.
+    """
+    units = dataset.n_units if n_units is None else operator.index(n_units)
+    if units < 1:
+        raise ValueError(f"{who}: n_units must be at least 1, got n_units={n_units}. Leave it out.")
+    n_channels(units, pool, who)
+    return units
+
+
+def checked_work(
+    shard: tuple[int, int], buckets: int, prefetch: int, workers: int, who: str
+) -> tuple[int, int]:
     """Refuse what no work can be divided by.
 
     Parameters
@@ -178,6 +247,8 @@ def checked_work(shard: tuple[int, int], buckets: int, prefetch: int, workers: i
         Batches that are made ahead.
     workers : int
         Threads.
+    who : str
+        Name of the caller, for the message.
 
     Returns
     -------
@@ -192,12 +263,12 @@ def checked_work(shard: tuple[int, int], buckets: int, prefetch: int, workers: i
     mine, of = (operator.index(part) for part in shard)
     if not 0 <= mine < of:
         raise ValueError(
-            f"batches: shard must be (i, n) with i in 0 .. n - 1, got shard={shard}. Give the number of this "
+            f"{who}: shard must be (i, n) with i in 0 .. n - 1, got shard={shard}. Give the number of this "
             f"process and that of all."
         )
     if buckets < 1 or prefetch < 0 or workers < 1 or (workers > 1 and prefetch == 0):
         raise ValueError(
-            f"batches: buckets and workers must be at least 1, and workers have something to fetch, got "
+            f"{who}: buckets and workers must be at least 1, and workers have something to fetch, got "
             f"buckets={buckets}, prefetch={prefetch} and workers={workers}. Give prefetch=2 or more."
         )
     return mine, of

@@ -1,14 +1,25 @@
 """Divide recordings into a part to train on and a part that is held out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from snntrace.datasets.official import refuse_test
+from snntrace.datasets.protocol import SpikeDataset
+
 Parts = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def hold_out(labels: ArrayLike, fraction: float, seed: int = 0, *, indices: ArrayLike | None = None) -> Parts:
+def hold_out(
+    data: SpikeDataset | ArrayLike,
+    fraction: float,
+    seed: int = 0,
+    *,
+    indices: ArrayLike | None = None,
+    allow_test: bool = False,
+) -> Parts:
     r"""Hold out a fraction of every class at random.
 
     Of the :math:`n_c` recordings of class :math:`c`, :math:`\max(1, \mathrm{round}(f n_c))` are held out, and
@@ -20,14 +31,17 @@ def hold_out(labels: ArrayLike, fraction: float, seed: int = 0, *, indices: Arra
 
     Parameters
     ----------
-    labels : int array of shape (n_recordings,)
-        Class of each recording of the data set.
+    data : SpikeDataset, or int array of shape (n_recordings,)
+        The data set, or the class of each of its recordings. Only of a data set it is known whether it is an
+        official test part.
     fraction : float
         Part of each class to hold out, between 0 and 1.
     seed : int, default 0
         One seed always gives the same division.
     indices : int array, optional
         The recordings to divide. Default: all.
+    allow_test : bool, default False
+        Divide an official test part, too.
 
     Returns
     -------
@@ -37,7 +51,7 @@ def hold_out(labels: ArrayLike, fraction: float, seed: int = 0, *, indices: Arra
     Raises
     ------
     ValueError
-        If `fraction` is out of range, or a class has a single recording.
+        If `fraction` is out of range, a class has a single recording, or the data are an official test part.
 
     Examples
     --------
@@ -48,9 +62,10 @@ def hold_out(labels: ArrayLike, fraction: float, seed: int = 0, *, indices: Arra
     >>> len(train), len(validation), len(test)
     (4, 2, 2)
     """
+    refuse_test(data, "hold_out", allow_test=allow_test)
     if not 0 < fraction < 1:
         raise ValueError(f"hold_out: fraction must be between 0 and 1, got fraction={fraction}. Try 0.2.")
-    classes = np.asarray(labels)
+    classes = column_of(data, "labels", "hold_out")
     chosen = distinct_indices(indices, len(classes), "hold_out")
     rng = np.random.default_rng(seed)
     held: list[NDArray[np.int64]] = []
@@ -69,17 +84,26 @@ def hold_out(labels: ArrayLike, fraction: float, seed: int = 0, *, indices: Arra
     return np.setdiff1d(chosen, out), out
 
 
-def by_group(groups: ArrayLike | None, held_out: Sequence[int], *, indices: ArrayLike | None = None) -> Parts:
+def by_group(
+    data: SpikeDataset | ArrayLike | None,
+    held_out: Sequence[int],
+    *,
+    indices: ArrayLike | None = None,
+    allow_test: bool = False,
+) -> Parts:
     """Hold out all recordings of the named groups (speakers, subjects).
 
     Parameters
     ----------
-    groups : int array of shape (n_recordings,)
-        Group of each recording, as a data set's `groups`.
+    data : SpikeDataset, or int array of shape (n_recordings,)
+        The data set, or the group of each of its recordings. Only of a data set it is known whether it is an
+        official test part.
     held_out : sequence of int
         Groups to hold out.
     indices : int array, optional
         The recordings to divide. Default: all.
+    allow_test : bool, default False
+        Divide an official test part, too.
 
     Returns
     -------
@@ -89,7 +113,8 @@ def by_group(groups: ArrayLike | None, held_out: Sequence[int], *, indices: Arra
     Raises
     ------
     ValueError
-        If there are no groups, one that is named has no recording, or nothing would be kept.
+        If there are no groups, one that is named has no recording, nothing would be kept, or the data are an
+        official test part.
 
     Examples
     --------
@@ -97,9 +122,8 @@ def by_group(groups: ArrayLike | None, held_out: Sequence[int], *, indices: Arra
     >>> by_group([7, 8, 9, 8], held_out=[8])
     (array([0, 2]), array([1, 3]))
     """
-    if groups is None:
-        raise ValueError("by_group: the data must name their groups, got groups=None. Use hold_out.")
-    member_of = np.asarray(groups)
+    refuse_test(data, "by_group", allow_test=allow_test)
+    member_of = column_of(data, "groups", "by_group")
     chosen = distinct_indices(indices, len(member_of), "by_group")
     present = np.unique(member_of[chosen])
     named = np.unique(np.asarray(held_out))
@@ -110,6 +134,40 @@ def by_group(groups: ArrayLike | None, held_out: Sequence[int], *, indices: Arra
         )
     is_held = np.isin(member_of[chosen], named)
     return chosen[~is_held], chosen[is_held]
+
+
+def column_of(data: Any, name: str, who: str) -> NDArray[Any]:
+    """Return the classes or the groups of recordings.
+
+    Parameters
+    ----------
+    data : SpikeDataset, int array or None
+        A data set, or the column itself.
+    name : {'labels', 'groups'}
+        Which column.
+    who : str
+        Name of the caller, for the message.
+
+    Returns
+    -------
+    int array of shape (n_recordings,)
+        The column.
+
+    Raises
+    ------
+    ValueError
+        If the data name no groups, or it is no column.
+    """
+    column = getattr(data, name) if hasattr(data, name) else data
+    if column is None:
+        raise ValueError(f"{who}: the data must name their groups, got groups=None. Use hold_out.")
+    found = np.asarray(column)
+    if found.ndim != 1:
+        raise ValueError(
+            f"{who}: data must be a data set, or one of its {name} for each recording, got "
+            f"{type(data).__name__} of shape {found.shape}. Give the data set."
+        )
+    return found
 
 
 def distinct_indices(indices: ArrayLike | None, size: int, who: str) -> NDArray[np.int64]:

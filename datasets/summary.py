@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from snntrace.datasets.epochs import events_of
 from snntrace.datasets.protocol import SpikeDataset
+from snntrace.datasets.reading import events_of
 
 AT_ONCE = 256
 

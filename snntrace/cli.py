@@ -134,6 +134,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Fixes everything that is random.")] = 0,
     hold_out: Annotated[float | None, typer.Option(help="Fraction held out for validation.")] = None,
     hold_out_speakers: Annotated[str | None, typer.Option(help="Speakers held out, such as 3,8.")] = None,
+    allow_test: Annotated[
+        bool, typer.Option("--allow-test", help="Train on an official test part, too.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; runs/<data>-<rule>-<neuron>-<number> if left out.")
     ] = None,
@@ -153,6 +156,7 @@ def train(
             batch_size=batch_size, lr=lr, hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool, steps=steps,
             tau_mem_ms=tau_mem_ms, tau_out_ms=tau_out_ms, reset=reset and reset.value, window=window,
             path=path.value, seed=seed, hold_out=hold_out, hold_out_speakers=speakers(hold_out_speakers),
+            allow_test=allow_test,
         )  # fmt: skip
         run(config, out, overwrite, console)
     except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:

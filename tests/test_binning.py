@@ -160,3 +160,46 @@ def test_fractional_units_are_refused():
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="recordings must not be empty"):
         bin_batch([], n_units=1, dt=DT)
+
+
+# Bins of events ------------------------------------------------------------------------------------
+
+
+@given(events, st.integers(1, 9), st.sampled_from([1, 2, 4]))
+def test_a_bin_of_events_holds_as_many_as_it_says(recording, count, pool):
+    times, units = [t for t, _ in recording], [i for _, i in recording]
+    x = bin_events(times, units, n_units=12, count=count, pool=pool)
+    expected = np.zeros((max(1, -(-len(times) // count)), 12 // pool), np.float32)
+    for place, i in enumerate(sorted(range(len(times)), key=lambda i: times[i])):
+        expected[place // count, units[i] // pool] += 1
+    np.testing.assert_array_equal(x, expected)
+    assert (x[:-1].sum(1) == count).all()
+
+
+def test_bins_of_events_may_be_binary_cut_and_padded():
+    recordings = [([0.3, 0.1, 0.2, 0.4, 0.5], [0, 1, 1, 2, 2]), ([0.7], [2]), ([], [])]
+    x, lengths, mask = bin_batch(recordings, n_units=3, count=2)
+    assert x[:, 0].tolist() == [[0, 2, 0], [1, 0, 1], [0, 0, 1]]
+    assert lengths.tolist() == [3, 1, 1]
+    np.testing.assert_array_equal(mask.sum(0), lengths)
+    binary = bin_batch(recordings, n_units=3, count=2, n_steps=2, binary=True)
+    assert binary.x[:, 0].tolist() == [[0, 1, 0], [1, 0, 1]]
+    assert binary.lengths.tolist() == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "dt or count must be given, got neither"),
+        ({"dt": DT, "count": 3}, "bins must be of dt or of a count .* got dt=.* and count=3"),
+        ({"count": 0}, "a count of at least 1 event, got dt=None and count=0"),
+    ],
+)
+def test_bins_are_of_time_or_of_events(options, message):
+    with pytest.raises(ValueError, match=message):
+        bin_events([0.1], [0], n_units=1, **options)
+
+
+def test_times_that_cannot_be_are_refused_in_bins_of_events_too():
+    with pytest.raises(ValueError, match="finite and not negative, got time=nan"):
+        bin_events([np.nan], [0], n_units=1, count=2)

@@ -66,6 +66,16 @@ def test_the_page_on_streams_runs_and_gives_what_it_says(page):
     assert found["grads"].keys() == found["learner"].param_states.keys()
 
 
+def test_the_pages_on_transforms_and_loading_run_and_give_what_they_say(page):
+    found = run_blocks(page("transforms"))
+    assert found["batch"].weights.shape == (32,)
+    assert found["times"].size > 700
+    found = run_blocks(page("loading"))
+    assert not set(found["test"]) & {*found["train"], *found["validation"]}
+    assert found["later"].state() == found["loader"].state() == found["state"]
+    assert found["t"] == found["sample"].x.shape[0] - 1
+
+
 def test_the_page_on_the_compiler_prints_the_report_that_it_shows(page, capsys):
     run_blocks(page("compiler"))
     shown = re.search(r"```text\n(.*?)```", page("compiler"), flags=re.DOTALL)[1]

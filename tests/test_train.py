@@ -105,6 +105,15 @@ def test_named_speakers_and_fractions_take_precedence():
     assert len(held) == 6
 
 
+def test_an_official_test_part_is_trained_on_only_if_asked_for():
+    test = Recordings(np.repeat([0, 1, 2], 8))
+    test.split = "test"
+    with pytest.raises(ValueError, match=r"snntrace train: .* official test part, .* \(--allow-test\)"):
+        divide(TrainConfig(data="words.h5"), test)
+    kept, held, _ = divide(TrainConfig(data="words.h5", hold_out=0.25, allow_test=True), test)
+    assert (len(kept), len(held)) == (18, 6)
+
+
 def test_every_class_of_the_digits_is_held_out_and_nothing_is_on_both_sides():
     kept, held, _ = divide(TrainConfig(), open_dataset("digits"))
     assert not set(kept) & set(held)

@@ -103,6 +103,8 @@ class TrainConfig:
     hold_out_speakers : tuple of int, optional
         Speakers that are held out in place of a fraction. Left out: where the data name at least three
         speakers, the two that `default_speakers` chooses.
+    allow_test : bool
+        Train on an official test part of the data, and hold out from it, which is refused otherwise.
     seed : int
         Seed of the order of the data, the division, the weights and the feedback.
 
@@ -143,6 +145,7 @@ class TrainConfig:
     clip: float = 1.0
     hold_out: float | None = None
     hold_out_speakers: tuple[int, ...] | None = None
+    allow_test: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

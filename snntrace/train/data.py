@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets import Batches, SpikeDataset, batches, by_group, hold_out, open_dataset
+from snntrace.datasets.official import refuse_test
 from snntrace.train.config import TrainConfig, count, number
 
 FRACTION = 0.1
+AHEAD = 2
+"""Batches that are made while others are learnt from."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,18 @@ def divide(config: TrainConfig, dataset: SpikeDataset) -> tuple[NDArray[np.int64
     words : str
         What was done.
     """
+    refuse_test(
+        dataset, "snntrace train", allow_test=config.allow_test,
+        remedy="give allow_test=True (--allow-test)",
+    )  # fmt: skip
     speakers = config.hold_out_speakers
     if speakers is None and config.hold_out is None:
         speakers = default_speakers(dataset.groups)
     if speakers is not None:
-        kept, held = by_group(dataset.groups, speakers)
+        kept, held = by_group(dataset, speakers, allow_test=True)
         return kept, held, "speakers " + ", ".join(map(str, speakers))
     fraction = FRACTION if config.hold_out is None else config.hold_out
-    kept, held = hold_out(dataset.labels, fraction, seed=config.seed)
+    kept, held = hold_out(dataset, fraction, seed=config.seed, allow_test=True)
     return kept, held, f"{fraction:g} of every class"
 
 
@@ -119,8 +126,8 @@ def load(config: TrainConfig, layout: str = "dense") -> RunData:
     size = count(config.batch_size)
     return RunData(
         dataset,
-        batches(dataset, kept, size, drop_last=True, layout=layout, **shared),
-        batches(dataset, held, size, shuffle=False, pad_last=True, **shared),
+        batches(dataset, kept, size, drop_last=True, layout=layout, prefetch=AHEAD, **shared),
+        batches(dataset, held, size, shuffle=False, pad_last=True, prefetch=AHEAD, **shared),
         words,
         len(kept),
         len(held),

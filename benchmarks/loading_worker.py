@@ -1,0 +1,61 @@
+"""Load batches with snntrace, in a fresh process; print one line of JSON.
+
+What is timed is all after the imports: opening the data set, which lists the files, loading compiled kernels
+from disk, and one epoch of batches; then further epochs.
+"""
+
+import argparse
+import json
+import time
+from typing import Any
+
+import brainunit as u
+import numpy as np
+
+from snntrace.datasets import NMNIST, SpikeFile, SpikeStore, batches
+
+OPENS: dict[str, Any] = {"nmnist": NMNIST, "shd": SpikeFile, "store": SpikeStore}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=list(OPENS))
+    parser.add_argument("path")
+    parser.add_argument("--step-us", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--layout", default="dense")
+    parser.add_argument("--prefetch", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--cache", action="store_true")
+    parser.add_argument("--count", action="store_true", help="also count the events of each class, untimed")
+    options = parser.parse_args()
+    seconds, counts = [], {}
+    for epoch in range(options.epochs):
+        start = time.perf_counter()
+        if epoch == 0:
+            data = OPENS[options.kind](options.path)
+            loader = batches(
+                data,
+                range(len(data)),
+                options.batch,
+                options.step_us * u.us,
+                n_steps=options.steps,
+                layout=options.layout,
+                prefetch=options.prefetch,
+                workers=options.workers,
+                cache=options.cache,
+            )
+        for batch in loader.epoch(epoch):
+            shape = tuple(batch.x.shape)
+        seconds.append(time.perf_counter() - start)
+    for batch in loader if options.count else ():
+        x = batch.x if options.layout == "dense" else batch.x.dense()
+        for label, total in zip(batch.labels.tolist(), np.asarray(x).sum((0, 2)).tolist(), strict=True):
+            counts[label] = counts.get(label, 0) + int(total)
+    print(json.dumps({"seconds": seconds, "events": counts, "shape": shape}))
+
+
+if __name__ == "__main__":
+    main()

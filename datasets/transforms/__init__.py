@@ -1,0 +1,29 @@
+"""Transforms of events before they are binned: plain functions of a recording and a random generator."""
+
+from snntrace.datasets.transforms.composing import Mix as Mix
+from snntrace.datasets.transforms.composing import Transform as Transform
+from snntrace.datasets.transforms.composing import compose as compose
+from snntrace.datasets.transforms.composing import seeded as seeded
+from snntrace.datasets.transforms.composing import sometimes as sometimes
+from snntrace.datasets.transforms.drops import add_noise as add_noise
+from snntrace.datasets.transforms.drops import drop_area as drop_area
+from snntrace.datasets.transforms.drops import drop_events as drop_events
+from snntrace.datasets.transforms.drops import drop_time as drop_time
+from snntrace.datasets.transforms.mixing import blend as blend
+from snntrace.datasets.transforms.mixing import cut_mix as cut_mix
+from snntrace.datasets.transforms.mixing import event_mix as event_mix
+from snntrace.datasets.transforms.places import crop_space as crop_space
+from snntrace.datasets.transforms.places import flip_left_right as flip_left_right
+from snntrace.datasets.transforms.places import flip_polarity as flip_polarity
+from snntrace.datasets.transforms.places import flip_up_down as flip_up_down
+from snntrace.datasets.transforms.places import jitter_space as jitter_space
+from snntrace.datasets.transforms.places import merge_polarities as merge_polarities
+from snntrace.datasets.transforms.places import pool_space as pool_space
+from snntrace.datasets.transforms.places import pooled_sensor as pooled_sensor
+from snntrace.datasets.transforms.places import shift_space as shift_space
+from snntrace.datasets.transforms.times import crop_time as crop_time
+from snntrace.datasets.transforms.times import jitter_time as jitter_time
+from snntrace.datasets.transforms.times import random_crop_time as random_crop_time
+from snntrace.datasets.transforms.times import saccade as saccade
+from snntrace.datasets.transforms.times import shift_time as shift_time
+from snntrace.datasets.transforms.times import stretch_time as stretch_time
