@@ -1,6 +1,8 @@
 """Spiking data sets: readers, binning, splits and batches."""
 
 from snntrace.datasets import transforms as transforms
+from snntrace.datasets.about import ABOUT as ABOUT
+from snntrace.datasets.about import About as About
 from snntrace.datasets.batch import Batch as Batch
 from snntrace.datasets.batch import Batches as Batches
 from snntrace.datasets.binning import Binned as Binned
@@ -11,21 +13,34 @@ from snntrace.datasets.camera import SaccadeCamera as SaccadeCamera
 from snntrace.datasets.catalogue import DATASETS as DATASETS
 from snntrace.datasets.catalogue import open_dataset as open_dataset
 from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
+from snntrace.datasets.download import DownloadError as DownloadError
 from snntrace.datasets.dvs_gesture import DVSGesture as DVSGesture
+from snntrace.datasets.epochs import Batch as Batch
+from snntrace.datasets.epochs import Batches as Batches
+from snntrace.datasets.event_folder import EventFolder as EventFolder
 from snntrace.datasets.fetching import Waiting as Waiting
 from snntrace.datasets.folds import k_fold as k_fold
 from snntrace.datasets.folds import leave_one_group_out as leave_one_group_out
+from snntrace.datasets.heidelberg import SHD as SHD
+from snntrace.datasets.heidelberg import SSC as SSC
 from snntrace.datasets.loader import batches as batches
+from snntrace.datasets.lookalike import NMNISTLike as NMNISTLike
+from snntrace.datasets.lookalike import SHDLike as SHDLike
+from snntrace.datasets.mnist import MNIST as MNIST
+from snntrace.datasets.mnist import FashionMNIST as FashionMNIST
 from snntrace.datasets.ncaltech101 import NCaltech101 as NCaltech101
 from snntrace.datasets.nmnist import NMNIST as NMNIST
 from snntrace.datasets.ntidigits import NTIDIGITS18 as NTIDIGITS18
 from snntrace.datasets.protocol import SpikeDataset as SpikeDataset
+from snntrace.datasets.randman import Randman as Randman
 from snntrace.datasets.samples import Sample as Sample
 from snntrace.datasets.samples import Streams as Streams
 from snntrace.datasets.samples import streams as streams
 from snntrace.datasets.shd import SpikeFile as SpikeFile
+from snntrace.datasets.sources import obtain as obtain
 from snntrace.datasets.split import by_group as by_group
 from snntrace.datasets.split import hold_out as hold_out
+from snntrace.datasets.spoken import SpokenWords as SpokenWords
 from snntrace.datasets.store import SpikeStore as SpikeStore
 from snntrace.datasets.store_convert import convert as convert
 from snntrace.datasets.store_convert import export_shd as export_shd

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from snntrace.datasets.braille_pickle import is_pickle, tables_of_pickle
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.unpack import is_gzip
 
 WHO = "BrailleLetters"
 TAXELS = 12
@@ -35,12 +37,13 @@ class BrailleLetters:
     ``repetition`` integer, (recordings,)    which of 50 repetitions
     ============== ========================= =====================================
 
-    There are no official parts: divide with `hold_out`.
+    The recordings are also published as a compressed pickle (.pkl.gz), which is read without letting it run
+    anything. There are no official parts: divide with `hold_out`.
 
     Parameters
     ----------
     path : str or Path
-        The .npz file.
+        The .npz or .pkl.gz file.
     threshold : float, default 1.0
         Change of a reading (0 to 255) that makes an event.
 
@@ -217,7 +220,7 @@ def tables_of(
     Parameters
     ----------
     path : Path
-        The .npz file.
+        The .npz or .pkl.gz file.
 
     Returns
     -------
@@ -236,6 +239,8 @@ def tables_of(
         If the file is damaged, or its tables contradict each other.
     """
     mapped(path, WHO)
+    if is_gzip(path):
+        return tables_of_pickle(path)
     try:
         # Opened here, for numpy leaves a damaged archive open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -275,9 +280,13 @@ def is_braille(path: Path) -> bool:
     Returns
     -------
     bool
-        True for a NumPy archive of these tables.
+        True for a NumPy archive of these tables, and for a compressed pickle.
     """
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not path.is_file():
+        return False
+    if is_pickle(path):
+        return True
+    if not zipfile.is_zipfile(path):
         return False
     try:
         with zipfile.ZipFile(path) as archive:

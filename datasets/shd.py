@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.unpack import is_gzip, unpacked
+from snntrace.datasets.unpack import is_packed, unpacked
 
 ROWS_A_SCAN = 1024
 REQUIRED = ("spikes/times", "spikes/units", "labels")
@@ -27,17 +27,18 @@ class SpikeFile:
     ``/extra/speaker`` are read where they exist. Times are cast to float64 before anything is computed with
     them, for half precision overflows at 65,504.
 
-    A ``.gz`` file is decompressed once (see `snntrace.datasets.unpacked`). The file is opened once a process:
-    after a fork, or in a copy made by pickle, it is opened again at first use.
+    A ``.gz`` or ``.zip`` file is decompressed once (see `snntrace.datasets.unpacked`). The file is opened
+    once a process: after a fork, or in a copy made by pickle, it is opened again at first use.
 
     Parameters
     ----------
     path : str or Path
-        An HDF5 file, or a gzip-compressed one. The content decides, not the name.
+        An HDF5 file, or one that is compressed by gzip or alone in a zip file. The content decides, not the
+        name.
     n_units : int, default 700
         Number of units; an event of a unit outside ``0 .. n_units - 1`` is refused when it is read.
     cache_folder : str or Path, optional
-        Where the decompressed content of a ``.gz`` file is kept.
+        Where the decompressed content of a compressed file is kept.
 
     Attributes
     ----------
@@ -98,7 +99,7 @@ class SpikeFile:
             )
         self.n_units = n_units
         folder = None if cache_folder is None else Path(cache_folder).expanduser()
-        self._opened_path = unpacked(self.path, folder) if is_gzip(self.path) else self.path
+        self._opened_path = unpacked(self.path, folder) if is_packed(self.path) else self.path
         self._closed = False
         self._file: Any = None
         self._process = -1

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from snntrace.store_cli import register
+from snntrace import catalogue_cli, store_cli
 
-data = typer.Typer(help="Make and look at files of spikes.", no_args_is_help=True)
-register(data)
+data = typer.Typer(help="Get, make and look at recordings of spikes.", no_args_is_help=True)
+catalogue_cli.register(data)
+store_cli.register(data)
 
 
 @data.command()

@@ -117,8 +117,8 @@ def test_a_name_opens_a_path_as_that_data_set(caltech):
     assert isinstance(open_dataset(caltech, "ncaltech101"), NCaltech101)
     with pytest.raises(FileNotFoundError, match=r"NMNIST: path must hold folders Train and Test"):
         open_dataset(caltech, "nmnist")
-    with pytest.raises(ValueError, match=r"name must be one of .*nmnist.*, got name='mnist'"):
-        open_dataset(caltech, "mnist")
+    with pytest.raises(ValueError, match=r"name must be one of .*nmnist.*, got name='cifar'"):
+        open_dataset(caltech, "cifar")
 
 
 @pytest.mark.parametrize("preload", [False, True])

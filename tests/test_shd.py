@@ -168,7 +168,7 @@ def test_a_folder_is_refused(tmp_path):
         SpikeFile(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"time,unit\n0.1,3\n", b"PK\x03\x04zip"])
+@pytest.mark.parametrize("content", [b"", b"time,unit\n0.1,3\n"])
 def test_what_is_not_hdf5_is_refused(tmp_path, content):
     path = tmp_path / "odd.h5"
     path.write_bytes(content)
@@ -176,6 +176,13 @@ def test_what_is_not_hdf5_is_refused(tmp_path, content):
         ValueError, match=r"must be complete HDF5 .* got .*odd\.h5 .*Unzip \.zip archives first"
     ):
         SpikeFile(path)
+
+
+def test_a_damaged_zip_file_is_refused(tmp_path):
+    path = tmp_path / "odd.h5"
+    path.write_bytes(b"PK\x03\x04zip")
+    with pytest.raises(ValueError, match=r"a \.zip file must be complete, got .*odd\.h5 of 7 bytes"):
+        SpikeFile(path, cache_folder=tmp_path)
 
 
 def test_a_truncated_hdf5_file_is_refused(path):

@@ -1,0 +1,134 @@
+"""SHD and SSC as folders with their official parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from snntrace.datasets.packed import checked_split
+from snntrace.datasets.shd import SpikeFile
+
+ENDINGS = (".h5", ".h5.gz", ".h5.zip")
+
+
+class SHD(SpikeFile):
+    """The Spiking Heidelberg Digits: spoken digits in English and German, in a folder with both parts.
+
+    The parts are files in the layout that `SpikeFile` reads. Speakers 4 and 5 are in the test part only;
+    there is no part for validation: hold out speakers of the training part (`by_group`).
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder with ``shd_train.h5`` and ``shd_test.h5``, each as it is or compressed (``.gz``, ``.zip``);
+        or one of these files.
+    split : {'train', 'test'}, optional
+        The official part to take. Default: the file's own, if `path` is one; else ``'train'``.
+    cache_folder : str or Path, optional
+        Where the decompressed content of a compressed file is kept.
+
+    Attributes
+    ----------
+    split : str
+        Which part it is; empty for a file whose name does not tell.
+    splits : tuple of str
+        The parts there are.
+    licence, citation : str
+        CC BY 4.0; what to cite.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or no such part in it.
+    ValueError
+        If a file is damaged, or not the part that `split` names.
+
+    References
+    ----------
+    B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, "The Heidelberg Spiking Data Sets for the Systematic
+    Evaluation of Spiking Neural Networks", IEEE Transactions on Neural Networks and Learning Systems 33,
+    2744-2757 (2022).
+    """  # noqa: DOC502
+
+    stem: ClassVar[str] = "shd"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    licence = "CC BY 4.0"
+    citation = (
+        "B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, The Heidelberg Spiking Data Sets for the Systematic "
+        "Evaluation of Spiking Neural Networks, IEEE Transactions on Neural Networks and Learning Systems "
+        "33, 2744-2757 (2022)."
+    )
+
+    def __init__(
+        self, path: str | Path, split: str | None = None, *, cache_folder: str | Path | None = None
+    ) -> None:
+        file, self.split = self._part(Path(path).expanduser(), split)
+        SpikeFile.__init__(self, file, cache_folder=cache_folder)
+
+    def _part(self, path: Path, split: str | None) -> tuple[Path, str]:
+        """Find the file of a part."""
+        who = type(self).__name__
+        wanted = checked_split(who, split, self.splits)
+        if path.is_file():
+            own = next((part for part in self.splits if path.name.startswith(f"{self.stem}_{part}.")), "")
+            if split not in {None, own}:
+                raise ValueError(
+                    f"{who}: split must be the part that path is, got split={split!r} and path={path}. Give "
+                    f"the folder of the parts."
+                )
+            return path, own
+        for ending in ENDINGS:
+            file = path / f"{self.stem}_{wanted}{ending}"
+            if file.is_file():
+                return file, wanted
+        there = [p.name for p in sorted(path.glob(f"{self.stem}_*"))] if path.is_dir() else []
+        raise FileNotFoundError(
+            f"{who}: path must be a folder with {self.stem}_{wanted}.h5, as it is or with .gz or .zip, got "
+            f"path={path} with {', '.join(there) or 'none of the parts'}. Download it from "
+            f"https://zenkelab.org/datasets/, or give download=True to open_dataset."
+        )
+
+
+class SSC(SHD):
+    """The Spiking Speech Commands: 35 English words of many speakers, in a folder with the three parts.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder with ``ssc_train.h5``, ``ssc_valid.h5`` and ``ssc_test.h5``, or one of these files, as of
+        `SHD`.
+    split : {'train', 'valid', 'test'}, optional
+        The official part to take.
+    cache_folder : str or Path, optional
+        As of `SHD`.
+
+    References
+    ----------
+    B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, "The Heidelberg Spiking Data Sets for the Systematic
+    Evaluation of Spiking Neural Networks", IEEE Transactions on Neural Networks and Learning Systems 33,
+    2744-2757 (2022).
+    """
+
+    stem = "ssc"
+    splits = ("train", "valid", "test")
+
+
+def is_folder_of(stem: str, path: Path) -> bool:
+    """Tell whether a path is a folder with a part of SHD or SSC.
+
+    Parameters
+    ----------
+    stem : {'shd', 'ssc'}
+        Which.
+    path : Path
+        Any path.
+
+    Returns
+    -------
+    bool
+        True for such a folder.
+    """
+    parts = SHD.splits if stem == SHD.stem else SSC.splits
+    return path.is_dir() and any(
+        (path / f"{stem}_{part}{ending}").is_file() for part in parts for ending in ENDINGS
+    )

@@ -1,0 +1,230 @@
+import gzip
+import hashlib
+import io
+import re
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from flaky_server import serving
+from typer.testing import CliRunner
+
+from snntrace.cli import app
+from snntrace.datasets import DATASETS, MNIST, NMNIST, SHD, DownloadError, SpikeFile, obtain, open_dataset
+from snntrace.datasets.download import Source
+from snntrace.datasets.sources import BY_HAND, SOURCES, Remote, data_folder
+
+EVENT = bytes([3, 33, 0x80, 1, 0])
+
+
+def zipped(members):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return made.getvalue()
+
+
+def spikes(label):
+    made = io.BytesIO()
+    with h5py.File(made, "w") as file:
+        file.create_dataset("spikes/times", 1, h5py.vlen_dtype("float16"))[0] = np.array([0.1], "float16")
+        file.create_dataset("spikes/units", 1, h5py.vlen_dtype("uint16"))[0] = np.array([5], "uint16")
+        file["labels"] = np.array([label])
+    return made.getvalue()
+
+
+FILES = {
+    "Train.zip": zipped({"x/Train/3/00001.bin": EVENT, "x/note": b""}),
+    "Test.zip": zipped({"Test/4/00001.bin": EVENT}),
+    "N-Caltech101-archive.zip": zipped({"a/Caltech101.zip": zipped({"Caltech101/ant/image_1.bin": EVENT})}),
+    "shd_train.h5.gz": gzip.compress(spikes(1)),
+    "shd_test.h5.gz": gzip.compress(spikes(2)),
+    "ssc_valid.h5.zip": zipped({"ssc_valid.h5": spikes(3)}),
+    "train-images-idx3-ubyte.gz": gzip.compress(bytes([0, 0, 8, 3, *[0, 0, 0, 1] * 3, 255])),
+    "train-labels-idx1-ubyte.gz": gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7])),
+}
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server of small files in place of the data sets', and a place where downloads are kept."""
+    monkeypatch.setenv("SNNTRACE_DATA", str(tmp_path / "data"))
+    with serving(FILES) as server:
+        for name, remotes in SOURCES.items():
+            monkeypatch.setitem(SOURCES, name, tuple(here(remote, server) for remote in remotes))
+        yield server
+
+
+def here(remote, server):
+    name = remote.source.name
+    content = FILES.get(name, b"")
+    source = Source(name, (server.url.replace("a.bin", name),), hashlib.md5(content).hexdigest())
+    inside = hashlib.md5(gzip.decompress(content)).hexdigest() if content and remote.md5 else ""
+    return Remote(source, remote.leaves, remote.split, remote.unpacks, remote.inside, inside)
+
+
+def asked(server):
+    return [path.rsplit("/", 1)[-1] for path, _ in server.seen]
+
+
+def test_a_part_is_downloaded_unpacked_and_found_again(server, tmp_path):
+    data = open_dataset("nmnist", split="test", download=True)
+    assert isinstance(data, NMNIST)
+    assert data.labels.tolist() == [4]
+    assert asked(server) == ["Test.zip"]
+    assert sorted(p.name for p in (tmp_path / "data" / "nmnist").iterdir()) == ["Test"]
+    assert len(open_dataset("nmnist", split="test")) == 1
+    with pytest.raises(FileNotFoundError, match=r"nmnist must be on this machine.*data download nmnist"):
+        open_dataset("nmnist")
+    assert open_dataset("nmnist", download=True).labels.tolist() == [3]
+    assert asked(server) == ["Test.zip", "Train.zip"]
+
+
+def test_an_archive_in_an_archive_is_unpacked(server):
+    assert open_dataset("ncaltech101", download=True).class_names == ("ant",)
+
+
+def test_compressed_files_are_decompressed_once_and_compared_with_both_checksums(server, tmp_path):
+    data = open_dataset("shd", download=True)
+    assert isinstance(data, SHD)
+    assert (data.split, data.labels.tolist()) == ("train", [1])
+    assert [p.name for p in (tmp_path / "data" / "shd").iterdir()] == ["shd_train.h5"]
+    assert open_dataset("ssc", split="valid", download=True).labels.tolist() == [3]
+
+
+def test_content_that_is_not_the_official_one_leaves_nothing(server, tmp_path, monkeypatch):
+    train, test = SOURCES["shd"]
+    monkeypatch.setitem(
+        SOURCES, "shd", (train, Remote(test.source, test.leaves, "test", "one", md5="0" * 32))
+    )
+    with pytest.raises(ValueError, match="the content must have md5=000"):
+        obtain("shd")
+    left = sorted(p.name for p in (tmp_path / "data" / "shd").iterdir())
+    assert left == ["shd_test.h5.gz", "shd_train.h5"]
+    with pytest.raises(FileNotFoundError):
+        open_dataset("shd", split="test")
+
+
+def test_files_that_need_no_unpacking_stay_as_they_are(server, tmp_path):
+    data = open_dataset(tmp_path / "mine", "mnist", download=True)
+    assert isinstance(data, MNIST)
+    assert data.labels.tolist() == [7]
+    assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == [
+        "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
+    ]  # fmt: skip
+
+
+def test_a_broken_download_leaves_no_data_set(server, tmp_path, monkeypatch):
+    server.plan += [("cut", 10)] * 2 + [404]
+    with pytest.raises(DownloadError, match=r"Train\.zip must come whole"):
+        obtain("nmnist", wait=0.01)
+    with pytest.raises(FileNotFoundError, match="must be on this machine"):
+        open_dataset("nmnist")
+    obtain("nmnist")
+    assert len(open_dataset("nmnist")) == 1
+
+
+def test_what_has_to_be_downloaded_by_hand_says_where(tmp_path):
+    for name in BY_HAND:
+        with pytest.raises(ValueError, match=f"got name='{name}'; .*https://.*path"):
+            open_dataset(tmp_path / "nowhere", name, download=True)
+    with pytest.raises(ValueError, match="only these have public servers: shd, ssc"):
+        obtain("digits")
+
+
+def test_wrong_parts_and_names_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="split must be one of train, valid, test, got split='dev'"):
+        obtain("ssc", tmp_path, split="dev")
+    with pytest.raises(ValueError, match="download must come with the name"):
+        open_dataset(tmp_path, download=True)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match=r"folder must be one that may be written, got folder=.*file"):
+        obtain("mnist", tmp_path / "file")
+
+
+def test_a_path_goes_before_the_name_of_a_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nmnist" / "Train" / "3").mkdir(parents=True)
+    (tmp_path / "nmnist" / "Train" / "3" / "00001.bin").write_bytes(EVENT)
+    assert len(open_dataset("nmnist")) == 1
+
+
+def test_data_are_kept_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("SNNTRACE_DATA", str(tmp_path / "a"))
+    assert data_folder("shd") == tmp_path / "a" / "shd"
+    monkeypatch.delenv("SNNTRACE_DATA")
+    monkeypatch.setenv("SNNTRACE_CACHE", str(tmp_path / "b"))
+    assert data_folder("shd") == tmp_path / "b" / "data" / "shd"
+
+
+def test_every_source_is_checked_and_belongs_to_a_data_set():
+    for name, remotes in SOURCES.items():
+        parts = {remote.split for remote in remotes if remote.split}
+        assert parts in (set(), set(DATASETS[name].about.splits)), name
+        assert len({remote.leaves for remote in remotes}) == len(remotes)
+        for remote in remotes:
+            assert remote.unpacks or remote.leaves == remote.source.name
+            if name != "braille":
+                assert remote.source.check == "md5"
+
+
+@pytest.mark.shared
+def test_the_checksums_of_mnist_are_those_of_the_official_files(shared):
+    known = {remote.source.name: remote.source.md5 for remote in SOURCES["mnist"]}
+    for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "train-labels-idx1-ubyte.gz"):
+        content = (shared / "data" / "mnist" / name).read_bytes()
+        assert hashlib.md5(content).hexdigest() == known[name]
+
+
+# Commands ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_the_list_names_every_data_set_its_licence_and_how_to_get_it(run):
+    result = run("data", "list")
+    assert result.exit_code == 0, result.output
+    rows = {line.split("│")[1].strip(): line for line in result.stdout.splitlines() if "│" in line}
+    assert set(DATASETS) <= set(rows)
+    assert re.search(r"20 .*train 8,156, test 2,264.*CC BY 4\.0.*yes \(md5\)", rows["shd"])
+    assert "gzip checksum only" in rows["braille"]
+    assert "by hand" in rows["dvs_gesture"]
+    assert "generated" in rows["randman"]
+    assert "your own" in rows["recordings"]
+
+
+def test_the_command_downloads_all_parts_or_one(run, server, tmp_path):
+    result = run("data", "download", "nmnist", "--to", tmp_path / "here", "--split", "test")
+    assert result.exit_code == 0, result.output
+    assert f"nmnist is in {tmp_path / 'here'}" in result.stdout
+    assert [p.name for p in (tmp_path / "here").iterdir()] == ["Test"]
+    assert run("data", "download", "nmnist").exit_code == 0
+    assert sorted(p.name for p in (tmp_path / "data" / "nmnist").iterdir()) == ["Test", "Train"]
+
+
+def test_the_command_tells_errors_without_a_traceback(run, server, tmp_path):
+    server.plan.append(404)
+    for arguments, message in (
+        (["nmnist"], "must come whole from one of its servers"),
+        (["dvs_gesture"], "https://research.ibm.com"),
+        (["nothing"], "must be a data set that can be downloaded"),
+    ):
+        result = run("data", "download", *arguments)
+        assert result.exit_code == 2
+        assert message in re.sub(r"[\s│]+", " ", result.output)
+        assert "Traceback" not in result.output
+
+
+def test_a_zip_file_of_spikes_is_read_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNNTRACE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.zip").write_bytes(FILES["ssc_valid.h5.zip"])
+    data = open_dataset(tmp_path / "a.zip")
+    assert isinstance(data, SpikeFile)
+    assert data.events(0)[1].tolist() == [5]
