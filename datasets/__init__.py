@@ -15,8 +15,6 @@ from snntrace.datasets.catalogue import open_dataset as open_dataset
 from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
 from snntrace.datasets.download import DownloadError as DownloadError
 from snntrace.datasets.dvs_gesture import DVSGesture as DVSGesture
-from snntrace.datasets.epochs import Batch as Batch
-from snntrace.datasets.epochs import Batches as Batches
 from snntrace.datasets.event_folder import EventFolder as EventFolder
 from snntrace.datasets.fetching import Waiting as Waiting
 from snntrace.datasets.folds import k_fold as k_fold

@@ -15,7 +15,7 @@ from snntrace.datasets.braille import BrailleLetters, is_braille
 from snntrace.datasets.digits import SaccadeDigits
 from snntrace.datasets.dvs_gesture import DVSGesture, is_dvs_gesture
 from snntrace.datasets.event_folder import EventFolder, is_event_folder
-from snntrace.datasets.heidelberg import SHD, SSC, is_folder_of
+from snntrace.datasets.heidelberg import SHD, SSC, is_part_of
 from snntrace.datasets.lookalike import NMNISTLike, SHDLike
 from snntrace.datasets.mnist import MNIST, FashionMNIST, is_fashion_mnist, is_mnist
 from snntrace.datasets.ncaltech101 import NCaltech101, is_ncaltech101
@@ -74,8 +74,8 @@ READERS: dict[str, tuple[str, Callable[[Path], bool] | None, Callable[..., Spike
     "nmnist_like": ("generated digits of N-MNIST's size", None, NMNISTLike),
     "store": ("a spike store made by `snntrace data convert`", is_store, SpikeStore),
     "ntidigits": ("the file n-tidigits.hdf5 of N-TIDIGITS18", is_ntidigits, NTIDIGITS18),
-    "shd": ("the folder with shd_train.h5 and shd_test.h5", partial(is_folder_of, "shd"), SHD),
-    "ssc": ("the folder with ssc_train.h5, ssc_valid.h5 and ssc_test.h5", partial(is_folder_of, "ssc"), SSC),
+    "shd": ("the folder with shd_train.h5 and shd_test.h5", partial(is_part_of, "shd"), SHD),
+    "ssc": ("the folder with ssc_train.h5, ssc_valid.h5 and ssc_test.h5", partial(is_part_of, "ssc"), SSC),
     "spikes": ("an .h5 or .h5.gz file in the layout of SHD", is_spike_file, SpikeFile),
     "braille": ("an .npz or .pkl.gz file of Braille letters", is_braille, BrailleLetters),
     "fashion_mnist": ("the folder of Fashion-MNIST's IDX files", is_fashion_mnist, FashionMNIST),

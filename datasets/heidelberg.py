@@ -113,8 +113,8 @@ class SSC(SHD):
     splits = ("train", "valid", "test")
 
 
-def is_folder_of(stem: str, path: Path) -> bool:
-    """Tell whether a path is a folder with a part of SHD or SSC.
+def is_part_of(stem: str, path: Path) -> bool:
+    """Tell whether a path is a folder with a part of SHD or SSC, or a part by its name.
 
     Parameters
     ----------
@@ -126,9 +126,11 @@ def is_folder_of(stem: str, path: Path) -> bool:
     Returns
     -------
     bool
-        True for such a folder.
+        True for such a folder or file.
     """
     parts = SHD.splits if stem == SHD.stem else SSC.splits
-    return path.is_dir() and any(
-        (path / f"{stem}_{part}{ending}").is_file() for part in parts for ending in ENDINGS
-    )
+    names = [f"{stem}_{part}{ending}" for part in parts for ending in ENDINGS]
+    if path.is_dir():
+        return any((path / name).is_file() for name in names)
+    # By its name alone, for a test part is to be known as one.
+    return path.name in names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ MEAN_EVENTS = 7_500.0
 MEAN_DURATION = 0.725
 CENTRE, BREADTH = 560.0, 130.0
 SENSOR = 34
-CAMERA = {"amplitude": 3.5, "saccade_ms": 102.5, "threshold": 0.34, "noise_hz": 0.3}
+CAMERA: dict[str, Any] = {"amplitude": 3.5, "saccade_ms": 102.5, "threshold": 0.34, "noise_hz": 0.3}
 CONTRASTS = (0.12, 1.0)
 BORDER = (1, 2)
 EVERY_FIFTH = 5
@@ -274,7 +274,7 @@ class NMNISTLike:
     --------
     >>> from snntrace.datasets import NMNISTLike
     >>> NMNISTLike("test")
-    NMNISTLike(test: 359 recordings, 2312 units)
+    NMNISTLike(test: 360 recordings, 2312 units)
     """  # noqa: DOC502
 
     groups = None

@@ -150,3 +150,16 @@ def test_a_model_of_one_argument_takes_a_sequence_and_one_of_two_a_tuple():
     learner = snntrace.compile(Two(), snntrace.D_RTRL, jnp.ones((3, 4)), jnp.ones(()), batch_size=3)
     loss, _ = learner.value_and_grad(lambda outs: outs.mean())((jnp.ones((6, 3, 4)), jnp.ones(6)))
     assert np.isfinite(loss)
+
+
+def test_the_page_on_data_sets_runs_and_names_them_all(page):
+    from snntrace.datasets import DATASETS
+
+    found = run_blocks(page("datasets"))
+    assert len(found["words"]) == 100
+    rows = rows_under("# Data sets", page("datasets"))
+    named = {name.strip("` ") for row in rows for name in row[0].split(",")}
+    assert named == set(DATASETS)
+    for row in rows:
+        for name, kind in zip(row[0].split(","), row[1].split(","), strict=True):
+            assert DATASETS[name.strip("` ")].opens.__name__ == kind.strip("` ")

@@ -49,7 +49,8 @@ def test_a_file_is_the_part_that_its_name_says(tmp_path):
     word_file(tmp_path / "words.h5", 0)
     assert SHD(tmp_path / "shd_test.h5").split == "test"
     assert SHD(tmp_path / "words.h5").split == ""
-    assert type(open_dataset(tmp_path / "shd_test.h5")) is SpikeFile
+    assert type(open_dataset(tmp_path / "words.h5")) is SpikeFile
+    assert open_dataset(tmp_path / "shd_test.h5").split == "test"
     with pytest.raises(ValueError, match="split must be the part that path is, got split='train'"):
         SHD(tmp_path / "shd_test.h5", "train")
 
