@@ -111,6 +111,21 @@ def test_evt3_goes_on_after_its_24_bits_of_time(tmp_path):
     check(read_raw(path), columns, (640, 480))
 
 
+def test_a_fall_of_evt3_s_low_bits_is_counted_only_on_request(tmp_path):
+    path = tmp_path / "a.raw"
+    # High bits 1; low bits 90, then 80; high bits 2; low bits 5: an event after each word of the low bits.
+    words = [0x8001, 0x0007, 0x605A, 0x2003, 0x6050, 0x2003, 0x8002, 0x6005, 0x2003]
+    path.write_bytes(b"% evt 3.0\n% geometry 640x480\n" + struct.pack("<9H", *words))
+    with pytest.raises(DataFileError, match=r"must not go backwards, got 4176 us after 4186 us"):
+        read_raw(path)
+    assert read_raw(path, ordered=False).t.tolist() == [4096 + 90, 4096 + 80, 8192 + 5]
+    counted = [4096 + 90, 2 * 4096 + 80, 4 * 4096 + 5]
+    assert read_raw(path, low_falls="count").t.tolist() == read_events(path, low_falls="count").t.tolist()
+    assert read_raw(path, low_falls="count").t.tolist() == counted
+    with pytest.raises(ValueError, match=r"low_falls must be one of ignore, count, got low_falls='keep'"):
+        read_raw(path, low_falls="keep")
+
+
 @pytest.mark.parametrize(
     ("lines", "sensor"),
     [
@@ -255,7 +270,7 @@ def test_a_file_without_events_is_refused(case, tmp_path):
     ending, write, _, _ = CASES[case]
     path = tmp_path / f"a{ending}"
     path.write_bytes(b"")
-    with pytest.raises(DataFileError, match=r"must hold events, got 0 bytes in .*a\."):
+    with pytest.raises(DataFileError, match=r"must not be empty, got 0 bytes in .*a\."):
         FORMATS[{"evt2": "raw", "evt3": "raw", "stmnist": "mat"}.get(case, case)].reads(path)
 
 

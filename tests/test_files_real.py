@@ -1,6 +1,8 @@
 """Real recordings, against what other programs make of them."""
 
 import csv
+import gzip
+import hashlib
 import re
 import zlib
 
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from snntrace.datasets import NMNIST, BrailleLetters, SpikeFile
+from snntrace.datasets.ear import read_sound
 from snntrace.datasets.files import (
     format_of,
     read_atis_mat,
@@ -87,11 +91,19 @@ def test_numbers_of_events_are_those_that_the_provenance_tells(name, count, sens
         assert str(count) in told
 
 
-def test_evt3_has_the_reference_array_s_places_and_its_times_less_counted_overflows(recordings):
-    """The reference takes each fall of the low 12 bits of the time for 4096 us that went by.
+def test_evt3_counting_falls_is_equal_to_the_reference_array(recordings):
+    events = read_raw(recordings / "expelliarmus" / "evt3_sample.raw", low_falls="count")
+    reference = np.load(recordings / "expelliarmus" / "evt3_sample.npy")
+    assert len(reference) == 219_596
+    for name in "txyp":
+        np.testing.assert_array_equal(getattr(events, name), reference[name])
 
-    The recording's words of the high bits tell of no such jumps: they take three values that follow each
-    other, so all of it lasts 9 ms. Subtracting these falls gives the times.
+
+def test_evt3_lasts_as_long_as_its_words_of_the_high_bits_tell(recordings):
+    """The reference array takes each of 11 falls of the low 12 bits for 4096 us that went by.
+
+    The words of the high bits, one every 16 us, take three values that follow each other: all of it lasts
+    9 ms. Two of the falls go with new high bits, and are counted twice; the others are of a few us.
     """
     path = recordings / "expelliarmus" / "evt3_sample.raw"
     events, reference = read_raw(path), np.load(recordings / "expelliarmus" / "evt3_sample.npy")
@@ -104,6 +116,8 @@ def test_evt3_has_the_reference_array_s_places_and_its_times_less_counted_overfl
     falls = np.concatenate([[0], np.cumsum(np.diff(low) < 0)])
     assert falls[-1] == 11
     assert np.unique(words[kind == 8] & 0xFFF).tolist() == [2861, 2862, 2863]
+    assert events.t[-1] - events.t[0] == pytest.approx(16 * (kind == 8).sum(), rel=0.02)
+    assert reference["t"][-1] - reference["t"][0] == pytest.approx(53_900, rel=0.01)
     # How many words of the low bits came before each event.
     events_of_word = np.select(
         [kind == 2, kind == 4, kind == 5],
@@ -167,12 +181,74 @@ def test_off_events_lead_a_dark_box(recordings):
     assert (lead > 0).mean() > 0.7
 
 
-def test_every_n_mnist_file_has_the_events_of_its_manifest(shared):
+def test_every_n_mnist_file_has_the_events_and_the_label_of_its_manifest(shared):
     root = shared / "data" / "nmnist"
     with (root / "MANIFEST.csv").open() as file:
-        rows = list(csv.DictReader(file))
+        rows = sorted(csv.DictReader(file), key=lambda row: row["path"])
     assert len(rows) == 1338
     for row in rows:
+        raw = (root / row["path"]).read_bytes()
+        assert hashlib.md5(raw, usedforsecurity=False).hexdigest() == row["md5"]
         events = read_nmnist_bin(root / row["path"])
         assert len(events) == int(row["events"])
         assert events.is_sorted
+    data = NMNIST(root)
+    assert data.labels.tolist() == [int(row["label"]) for row in rows]
+    assert data.lengths.tolist() == [int(row["events"]) for row in rows]
+
+
+def events_in(path):
+    options = {"chip": "address"} if "Vowel" in path.name else {}
+    return len(read_events(path, **options))
+
+
+def sound_in(path):
+    sound, rate = read_sound(path)
+    assert rate == 48_000
+    assert np.abs(sound).max() > 0.01
+    return 1
+
+
+def recordings_in(path):
+    with SpikeFile(path) as data:
+        assert sum(len(units) for _, units in data.events_of(range(0, len(data), 40))) > 1000
+        return len(data)
+
+
+READ_BY = {
+    # A pattern of paths: what reads them, how many files there are, and what all of them together hold.
+    "nmnist/Train/*/*.bin": (events_in, 1338, None),
+    "events/*/Moving*.aedat": (events_in, 1, 489_834),
+    "events/*/Vowel*.aedat": (events_in, 1, 111_318),
+    "events/*/*.aedat4": (events_in, 2, 111_954 + 117_667),
+    "events/*/evt2*.raw": (events_in, 2, 539_481 + 521_252),
+    "events/*/evt3*.raw": (events_in, 1, 219_596),
+    "events/*/*.dat": (events_in, 1, 2009),
+    "events/*/*.bin": (events_in, 1, 4325),
+    "events/*/*.mat": (events_in, 2, 242_040 + 2346),
+    "events/*/*.es": (lambda path: len(read_event_stream(path).t), 3, 2 * 473_225 + 70),
+    "events/*/*.npy": (lambda path: len(np.load(path)), 1, 219_596),
+    "shd_regen/*.gz": (recordings_in, 3, 8156 + 400 + 200),
+    "shd_real_sample/*.csv": (lambda path: len(np.loadtxt(path, delimiter=",")), 1, 9386),
+    "shd_real_sample/*/*.npz": (lambda path: np.load(path)["arr_0"].shape[0], 5, 5 * 2),
+    "shd_real_sample/*.flac": (sound_in, 2, 2),
+    "hd_audio_sample/*.flac": (sound_in, 60, 60),
+    # Of IDX, the numbers that follow a header of 16 or 8 bytes.
+    "mnist/*-images-*.gz": (lambda path: len(gzip.decompress(path.read_bytes())) - 16, 2, 70_000 * 784),
+    "mnist/*-labels-*.gz": (lambda path: len(gzip.decompress(path.read_bytes())) - 8, 2, 70_000),
+    "braille/*.npz": (lambda path: len(BrailleLetters(path)), 1, 1350),
+}
+DOCUMENTS = {"README.md", "PROVENANCE.txt", "MANIFEST.csv"}
+
+
+def test_every_file_of_the_shared_data_is_read_and_holds_what_is_told(shared):
+    root, read = shared / "data", set()
+    for pattern, (reads, files, content) in READ_BY.items():
+        paths = sorted(root.glob(pattern))
+        assert len(paths) == files, pattern
+        held = [reads(path) for path in paths]
+        assert min(held) > 0
+        assert content is None or sum(held) == content, pattern
+        read |= set(paths)
+    found = {path for path in root.rglob("*") if path.is_file() and path.name not in DOCUMENTS}
+    assert sorted(found - read) == []

@@ -67,10 +67,10 @@ def count_evt3(words: Any) -> int:
 
 
 @compiled
-def decode_evt3(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any) -> Any:  # noqa: C901
+def decode_evt3(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any, count_falls: bool) -> Any:  # noqa: C901
     """Write at least `limit` events; return their number, where it stopped, and an unknown type or -1."""
     n, i = 0, 0
-    high, low, wraps, row, base, polarity = -1, 0, 0, -1, 0, 0
+    high, low, wraps, falls, row, base, polarity = -1, 0, 0, 0, -1, 0, 0
     while i < words.size and n < limit:
         word = INTEGER(words[i])
         kind = word >> 12
@@ -78,7 +78,7 @@ def decode_evt3(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any) -> Any: 
             row = word & 0x7FF
         elif kind == 2:
             if high >= 0 and row >= 0:
-                t[n] = wraps << 24 | high << 12 | low
+                t[n] = (wraps << 24) + (high + falls << 12) + low
                 x[n], y[n], p[n] = word & 0x7FF, row, word >> 11 & 1
                 n += 1
         elif kind == 3:
@@ -88,18 +88,19 @@ def decode_evt3(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any) -> Any: 
             if high >= 0 and row >= 0:
                 for k in range(width):
                     if word >> k & 1:
-                        t[n] = wraps << 24 | high << 12 | low
+                        t[n] = (wraps << 24) + (high + falls << 12) + low
                         x[n], y[n], p[n] = base + k, row, polarity
                         n += 1
             base = min(base + width, FAR)
         elif kind == 6:
-            low = word & 0xFFF
+            new = word & 0xFFF
+            falls += count_falls and new < low
+            low = new
         elif kind == 8:
             new = word & 0xFFF
-            if new != high:
-                # The 24 bits start again every 16.8 s.
-                if high >= 0xF00 and new < 0x100:
-                    wraps += 1
+            # The 24 bits start again every 16.8 s.
+            wraps += high >= 0xF00 and new < 0x100
+            if new != high and not count_falls:
                 low = 0
             high = new
         elif kind != 7 and kind != 10 and kind < 14:
@@ -108,14 +109,18 @@ def decode_evt3(words: Any, limit: int, t: Any, x: Any, y: Any, p: Any) -> Any: 
     return n, i, -1
 
 
-ENCODINGS: dict[int, tuple[np.dtype[Any], Any]] = {
-    2: (np.dtype("<u4"), decode_evt2),
-    3: (np.dtype("<u2"), decode_evt3),
-}
+WORDS: dict[int, np.dtype[Any]] = {2: np.dtype("<u4"), 3: np.dtype("<u2")}
+"""Number types of the words of EVT 2 and EVT 3."""
+
+FALLS = ("ignore", "count")
 
 
 def read_raw(
-    path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = None, ordered: bool = True
+    path: str | os.PathLike[str],
+    *,
+    sensor: tuple[int, int] | None = None,
+    ordered: bool = True,
+    low_falls: str = "ignore",
 ) -> Events:
     """Read a Prophesee .raw recording in EVT 2.0 or EVT 3.0.
 
@@ -133,6 +138,13 @@ def read_raw(
         Width and height. Default: what the file's first lines say.
     ordered : bool, default True
         Refuse a file in which time goes backwards. False: keep its events as they are.
+    low_falls : {'ignore', 'count'}, default 'ignore'
+        What a word of EVT 3's low 12 bits of the time means that is less than the one before it.
+        ``'ignore'``: nothing, the words of the high bits alone tell how much time has passed, as in the
+        maker's own decoder (OpenEB). ``'count'``: 4,096 us have passed, whatever the high bits say; such is
+        the time of expelliarmus. As the low bits also start again with each word of new high bits, a
+        recording lasts more than twice as long by it: take it only to compare with what that program has
+        decoded.
 
     Returns
     -------
@@ -145,11 +157,17 @@ def read_raw(
         If the file is in another encoding, cut off or damaged, or does not name its sensor.
     OSError
         If it cannot be read.
+    ValueError
+        If there is no such way to take falls.
     """  # noqa: DOC502
+    if low_falls not in FALLS:
+        raise ValueError(
+            f"{WHO}: low_falls must be one of {', '.join(FALLS)}, got low_falls={low_falls!r}. Choose one."
+        )
     raw = contents(path, WHO)
     lines, start = header(raw, MARK)
     version = encoding(lines)
-    if version is None or version not in ENCODINGS:
+    if version is None or version not in WORDS:
         damaged(
             WHO, path, 0, "a .raw file must start with lines of '% ' that name EVT 2.0 or EVT 3.0",
             f"{'no encoding' if version is None else f'EVT {version:g}'}", "Convert the file to EVT 2 or 3.",
@@ -164,12 +182,18 @@ def read_raw(
             f"{lines}",
             "Give its sensor=(width, height).",
         )
-    kind, decode = ENCODINGS[int(version)]
+    kind = WORDS[int(version)]
     whole_records(WHO, path, raw, start, kind.itemsize)
     # A copy, for the text before them can have any length.
     words = raw[start:].copy().view(kind).astype(kind.newbyteorder("="), copy=False)
     columns = buffers(words.size if version == 2 else count_evt3(words))
-    n, place, unknown = decode(words, words.size * 12, *columns)
+
+    def decode(limit: int) -> Any:
+        if version == 2:
+            return decode_evt2(words, limit, *columns)
+        return decode_evt3(words, limit, *columns, low_falls == "count")
+
+    n, place, unknown = decode(words.size * 12)
     if unknown >= 0:
         damaged(
             WHO, path, start + place * kind.itemsize, f"words must be of a type that EVT {version:g} has",
@@ -177,7 +201,7 @@ def read_raw(
         )  # fmt: skip
 
     def byte_of(i: int) -> int:
-        return int(start + (decode(words, i + 1, *columns)[1] - 1) * kind.itemsize)
+        return int(start + (decode(i + 1)[1] - 1) * kind.itemsize)
 
     t, x, y, p = columns
     return checked_events(WHO, path, (t[:n], x[:n], y[:n], p[:n]), size, ordered, byte_of)
