@@ -15,6 +15,11 @@ from snntrace.datasets.catalogue import open_dataset as open_dataset
 from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
 from snntrace.datasets.download import DownloadError as DownloadError
 from snntrace.datasets.dvs_gesture import DVSGesture as DVSGesture
+from snntrace.datasets.encoders import delta_code as delta_code
+from snntrace.datasets.encoders import latency_code as latency_code
+from snntrace.datasets.encoders import poisson_code as poisson_code
+from snntrace.datasets.encoders import population_code as population_code
+from snntrace.datasets.encoders import rate_code as rate_code
 from snntrace.datasets.event_folder import EventFolder as EventFolder
 from snntrace.datasets.fetching import Waiting as Waiting
 from snntrace.datasets.folds import k_fold as k_fold

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.braille_pickle import is_pickle, tables_of_pickle
+from snntrace.datasets.encoders import delta_code
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.unpack import is_gzip
@@ -172,44 +173,7 @@ class BrailleLetters:
                 f"recording."
             )
         readings = self._readings[self._starts[row] : self._starts[row + 1]].astype(np.float64)
-        return level_crossings(readings, self.threshold)
-
-
-def level_crossings(
-    readings: NDArray[np.float64], threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return when each taxel has moved by the threshold from its last event.
-
-    Parameters
-    ----------
-    readings : float64 array of shape (time, taxel)
-        The readings.
-    threshold : float
-        The change that makes an event.
-
-    Returns
-    -------
-    times : float64 array of shape (n_events,), in s
-        When, ascending.
-    units : int64 array of shape (n_events,)
-        Taxel, + 12 where it rose.
-    """
-    levels = readings[0].copy()
-    times, units = [np.zeros(0)], [np.zeros(0, np.int64)]
-    for step in range(1, len(readings)):
-        before, now = readings[step - 1], readings[step]
-        counts = np.floor(np.abs(now - levels) / threshold).astype(np.int64)
-        sign = np.sign(now - levels)
-        taxel = np.repeat(np.arange(TAXELS), counts)
-        rank = np.arange(taxel.size) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-        level = levels[taxel] + sign[taxel] * rank * threshold
-        part = (level - before[taxel]) / (now - before)[taxel]
-        times.append((step - 1 + part) / RATE_HZ)
-        units.append(taxel + TAXELS * (sign[taxel] > 0))
-        levels += sign * counts * threshold
-    when, where = np.concatenate(times), np.concatenate(units)
-    order = np.argsort(when, kind="stable")
-    return when[order], where[order]
+        return delta_code(readings, RATE_HZ, self.threshold)
 
 
 def tables_of(
@@ -237,13 +201,16 @@ def tables_of(
     ------
     DataFileError
         If the file is damaged, or its tables contradict each other.
-    """
+    """  # noqa: DOC501
     mapped(path, WHO)
     if is_gzip(path):
         return tables_of_pickle(path)
     try:
         # Opened here, for numpy leaves a damaged archive open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            # A table that says to be shorter than it is would be read without its checksum.
+            if damaged := archive.zip.testzip():
+                raise zipfile.BadZipFile(f"Bad CRC-32 for file {damaged!r}")
             taxels, lengths, letters, repetitions = (np.asarray(archive[name]) for name in TABLES)
     # Whatever can be wrong in a damaged archive, the parser meets it as another type of error.
     except Exception as error:

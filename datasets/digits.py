@@ -50,6 +50,10 @@ class SaccadeDigits:
         ``"0"`` to ``"9"``.
     n_units : int
         ``2 * sensor**2``.
+    sensor : (int, int), in pixels
+        Width and height.
+    licence, citation : str
+        Of the handwritten digits.
     groups : None
         The data do not say who wrote a digit.
     duration : float, in s
@@ -81,6 +85,11 @@ class SaccadeDigits:
     """
 
     groups = None
+    licence = "CC BY 4.0"
+    citation = (
+        "E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository "
+        "(1998)."
+    )
 
     def __init__(
         self,
@@ -107,6 +116,7 @@ class SaccadeDigits:
         self.labels: NDArray[np.int64] = labels
         self.class_names: tuple[str, ...] = tuple(str(digit) for digit in range(10))
         self.n_units: int = camera.n_units
+        self.sensor = (camera.sensor, camera.sensor)
         self.duration: float = camera.duration
         recordings, times, self._units = camera.look_at_all(images, rng)
         self._times = times * MICROSECOND
