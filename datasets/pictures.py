@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from snntrace.datasets.text_raster import matched
+
 DPI = 120
 INK = "#222222"
 MOST_MARKS = 200_000
@@ -64,13 +66,21 @@ def plot_raster(
     end = float(when.max(initial=0.0)) if duration is None else duration
     height = float(np.clip(900 / top, 0.8, 5.0))
     # A drawing program takes minutes for millions of marks, which would be one black area anyhow.
-    shown = slice(None, None, -(-when.size // MOST_MARKS) or 1)
+    nth = -(-when.size // MOST_MARKS) or 1
+    shown = slice(None, None, nth)
     axis.scatter(1e3 * when[shown], where[shown], marker="|", s=height**2, lw=0.6, color=INK, rasterized=True)
     axis.set(xlabel="time (ms)", ylabel="unit", xlim=(0, 1e3 * end or 1.0), ylim=(-0.5, top - 0.5))
     axis.spines[["top", "right"]].set_visible(False)
-    axis.set_title(f"{when.size:,} events", fontsize=9, loc="right")
+    drawn = f", each {ordinal(nth)} drawn" if nth > 1 else ""
+    axis.set_title(f"{when.size:,} events{drawn}", fontsize=9, loc="right")
     axis.set_title(title, fontsize=10, loc="left")
     return figure
+
+
+def ordinal(number: int) -> str:
+    """Return a number as it is said in a row: 2nd, 3rd, 4th."""
+    teen = number // 10 % 10 == 1
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def frames(
@@ -247,36 +257,3 @@ def coloured(counts: NDArray[np.int64], most: int) -> NDArray[np.float64]:
     white = 1 - on[..., None] * blue - off[..., None] * orange
     clipped: NDArray[np.float64] = np.clip(white, 0, 1)
     return clipped
-
-
-def matched(who: str, times: ArrayLike, units: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return times and units as two lists of one length.
-
-    Parameters
-    ----------
-    who : str
-        Name of the caller, for the message.
-    times : array of shape (n_events,), in s
-        When.
-    units : int array of shape (n_events,)
-        Which unit.
-
-    Returns
-    -------
-    times : float64 array
-        When.
-    units : int64 array
-        Which unit.
-
-    Raises
-    ------
-    ValueError
-        If they are not.
-    """
-    when, where = np.asarray(times, np.float64), np.asarray(units, np.int64)
-    if when.ndim != 1 or when.shape != where.shape:
-        raise ValueError(
-            f"{who}: times and units must be two lists of one length, got times.shape={when.shape} and "
-            f"units.shape={where.shape}. Give one unit for each time."
-        )
-    return when, where

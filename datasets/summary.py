@@ -1,9 +1,10 @@
-"""What a data set holds, in words and numbers."""
+"""What a data set or a recording holds, in words and numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from snntrace.datasets.files.events import Events
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.reading import events_of
 
@@ -62,3 +63,43 @@ def summary(data: SpikeDataset) -> dict[str, str]:
     if hasattr(data, "time_type"):
         lines["times"] = str(data.time_type)
     return lines
+
+
+def event_summary(events: Events, kind: str) -> dict[str, str]:
+    """Count the events of one recording.
+
+    Parameters
+    ----------
+    events : Events
+        The recording.
+    kind : str
+        What its file is.
+
+    Returns
+    -------
+    dict of str
+        One line for each thing there is to know.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from snntrace.datasets.files import Events
+    >>> x, p = np.array([3, 0, 3], "uint16"), np.array([1, 0, 1], "uint8")
+    >>> found = event_summary(Events(np.array([10, 25, 100_010]), x, x, p, (4, 4)), "made up")
+    >>> found["duration"], found["polarities"]
+    ('0.100 s, from 0.000 s to 0.100 s', '66.7 % ON')
+    """
+    first, last = float(events.seconds.min()), float(events.seconds.max())
+    duration = last - first
+    pixels = np.unique(events.units(polarities=1)).size
+    width, height = events.sensor
+    rate = len(events) / duration if duration else 0.0
+    return {
+        "kind": kind,
+        "recordings": "1",
+        "sensor": f"{width} x {height}",
+        "events": f"{len(events):,} at {pixels:,} of {width * height:,} pixels",
+        "duration": f"{duration:.3f} s, from {first:.3f} s to {last:.3f} s",
+        "rate": f"{rate:,.0f} events a s; {rate / (width * height):.2f} a pixel and s",
+        "polarities": f"{100 * np.mean(events.p > 0):.1f} % ON",
+    }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -58,6 +61,10 @@ def convert(
                 "them out."
             )
         parts = opened(source, name, split, part)
+        for data in parts.values():
+            # What is sorted need not be in order; readers without this refuse nothing.
+            if sort and hasattr(data, "ordered"):
+                cast(Any, data).ordered = False
         if append:
             with StoreWriter.extending(file, sort=sort, allow_empty=allow_empty) as writer:
                 fill(writer, parts, progress)
@@ -102,29 +109,165 @@ def check(file: Annotated[Path, typer.Argument(help="Store to check.")]) -> None
 
 
 def info(
-    source: Annotated[str, typer.Argument(help="'digits', or the path of a data set.")],
+    source: Annotated[str, typer.Argument(help="'digits', or the path of a data set or an event file.")],
     name: Name = None,
     split: Annotated[str | None, typer.Option(help="Official part.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw one recording to this PNG file.")] = None,
     index: Annotated[int, typer.Option(help="Which recording to draw.")] = 0,
+    picture: Annotated[Path | None, typer.Option(help="Write a raster of it to this PNG file.")] = None,
+    frames: Annotated[Path | None, typer.Option(help="Write a camera's frames to this PNG file.")] = None,
+    film: Annotated[Path | None, typer.Option(help="Write a camera's film to this GIF file.")] = None,
 ) -> None:
-    """Tell what a data set holds: recordings, classes, events, rates, and a picture on request."""
+    """Tell what a data set or a recording holds: kind, counts, rates, duration, classes, and a raster."""
     from rich.table import Table
 
-    from snntrace.datasets.pictures import plot_raster
-    from snntrace.datasets.summary import summary
+    from snntrace.datasets.text_raster import text_raster
 
     with reported():
-        (data,) = opened(source, name, [split] if split else None, None).values()
+        seen = looked_at(source, name, split, index)
         table = Table(show_header=False, box=None)
-        for what, value in summary(data).items():
+        for what, value in seen.lines.items():
             table.add_row(what, value)
-        if picture is not None:
-            times, units = data.events(index)
-            label = data.class_names[int(data.labels[index])]
-            figure = plot_raster(times, units, n_units=data.n_units, title=f"recording {index}: {label}")
-            figure.savefig(picture, format="png")
-    Console().print(table)
+        drawn = text_raster(seen.times, seen.units, n_units=seen.n_units)
+        draw(seen, picture, frames, film)
+    console = Console()
+    console.print(table)
+    console.print(f"\n{seen.title}", highlight=False, markup=False)
+    console.print(drawn, highlight=False, markup=False, no_wrap=True, overflow="crop")
+
+
+class Seen(NamedTuple):
+    """What there is to tell and to draw.
+
+    Attributes
+    ----------
+    lines : dict of str
+        The numbers, by what they are.
+    times, units : arrays of shape (n_events,)
+        One recording.
+    n_units : int
+        Number of units.
+    sensor : (int, int) or None
+        Width and height, of a camera.
+    title : str
+        Which recording it is.
+    """
+
+    lines: dict[str, str]
+    times: NDArray[np.float64]
+    units: NDArray[np.int64]
+    n_units: int
+    sensor: tuple[int, int] | None
+    title: str
+
+
+def looked_at(source: str, name: str | None, split: str | None, index: int) -> Seen:
+    """Open a data set or an event file, and count what it holds.
+
+    Parameters
+    ----------
+    source : str
+        What to open.
+    name : str, optional
+        Name of the data set.
+    split : str, optional
+        Official part.
+    index : int
+        Which recording to draw.
+
+    Returns
+    -------
+    Seen
+        What was found.
+
+    Raises
+    ------
+    ValueError
+        If an option does not go with the file.
+    """
+    from snntrace.datasets.files import FORMATS, DataFileError, format_of
+    from snntrace.datasets.summary import event_summary, summary
+
+    path = Path(source).expanduser()
+    form = None
+    if name is None and path.is_file():
+        with suppress(DataFileError):
+            form = FORMATS[format_of(path)]
+    if form is not None:
+        if split is not None or index != 0:
+            raise ValueError(
+                f"snntrace data info: --split and --index must be left out for an event file, which is one "
+                f"recording, got split={split!r} and index={index} for {path}. Leave them out."
+            )
+        events = form.reads(path)
+        first = events.seconds - events.seconds.min()
+        n_units = 2 * events.sensor[0] * events.sensor[1]
+        lines = event_summary(events, form.what)
+        return Seen(lines, first, events.units(), n_units, events.sensor, path.name)
+    (data,) = opened(source, name, [split] if split else None, None).values()
+    times, units = data.events(index)
+    title = f"recording {index}: {data.class_names[int(data.labels[index])]}"
+    return Seen(summary(data), times, units, data.n_units, getattr(data, "sensor", None), title)
+
+
+def draw(seen: Seen, picture: Path | None, frames: Path | None, film: Path | None) -> None:
+    """Write the pictures that are asked for.
+
+    Parameters
+    ----------
+    seen : Seen
+        What to draw.
+    picture, frames, film : Path, optional
+        Where to write the raster, the frames and the film.
+
+    Raises
+    ------
+    ValueError
+        If frames are asked for that are not a camera's, or a file's ending is another.
+    """
+    for option, path, ending in (
+        ("--picture", picture, ".png"), ("--frames", frames, ".png"), ("--film", film, ".gif")
+    ):  # fmt: skip
+        if path is not None and path.suffix.lower() != ending:
+            raise ValueError(
+                f"snntrace data info: the file of {option} must end in {ending}, got {path}. Name another."
+            )
+        if path is not None and option != "--picture" and seen.sensor is None:
+            raise ValueError(
+                f"snntrace data info: {option} must be of a camera's recording, got one without a sensor. "
+                f"Leave it out."
+            )
+    if picture is None and frames is None and film is None:
+        return
+    from snntrace.datasets.pictures import animate_events, plot_events, plot_raster
+
+    events = seen.times, seen.units
+    if picture is not None:
+        figure = plot_raster(*events, n_units=seen.n_units, title=seen.title)
+        write(picture, lambda path: figure.savefig(path, format="png"))
+    if frames is not None and seen.sensor is not None:
+        shown = plot_events(*events, seen.sensor, title=seen.title)
+        write(frames, lambda path: shown.savefig(path, format="png"))
+    if film is not None and seen.sensor is not None:
+        moving = animate_events(*events, seen.sensor)
+        write(film, lambda path: moving.save(path, writer="pillow"))
+
+
+def write(path: Path, save: Callable[[Path], Any]) -> None:
+    """Write a file under a hidden name, and name it when it is whole.
+
+    Parameters
+    ----------
+    path : Path
+        Its name.
+    save : callable
+        Writes it to a path.
+    """
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def opened(

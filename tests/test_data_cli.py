@@ -1,0 +1,174 @@
+"""The commands `snntrace data`, as a user runs them."""
+
+import re
+
+import event_writers as writers
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from typer.testing import CliRunner
+
+from snntrace.cli import app
+from snntrace.datasets import NMNIST, SaccadeDigits, SpikeFile, SpikeStore, open_dataset
+
+ROWS = ([100, 100, 250, 9000], [3, 0, 9, 1], [7, 0, 2, 9], [1, 0, 0, 1])
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Typer frames its messages for the terminal's width.
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def invoke(*arguments, fails=False):
+        result = CliRunner().invoke(app, ["data", *map(str, arguments)])
+        assert result.exit_code == (2 if fails else 0), result.output
+        return re.sub(r"[ \t│╭╮╰╯─]+", " ", result.output) if fails else result.output
+
+    return invoke
+
+
+def nmnist(folder):
+    for digit, number in ((0, 2), (7, 1)):
+        path = folder / "Train" / str(digit) / f"{number:05d}.bin"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(writers.nmnist(*ROWS))
+    (folder / "Test" / "3").mkdir(parents=True)
+    (folder / "Test" / "3" / "00001.bin").write_bytes(writers.nmnist(*ROWS))
+    return folder
+
+
+def test_a_data_set_is_converted_checked_told_of_and_exported(run, tmp_path):
+    assert re.search(r"1797 recordings in d\.spikes, \d\.\d MB", run("convert", "digits", "d.spikes"))
+    assert "1797 recordings, 512 units, 10 classes) is whole" in run("check", "d.spikes")
+    text = run("info", "d.spikes", "--picture", "d.png", "--frames", "f.png", "--film", "d.gif")
+    for part in ("kind SpikeStore", "recordings 1797", "sensor 16 x 16", "licence CC BY 4.0", "times us"):
+        assert part in re.sub(r" +", " ", text), part
+    assert re.search(r"classes +10: 0 178, 1 182", text)
+    assert re.search(r"511 \|.*[░▒▓█].*\|", text)
+    assert "recording 0: 0" in text
+    for name in ("d.png", "f.png", "d.gif"):
+        with Image.open(tmp_path / name) as image:
+            assert min(image.size) > 100
+            # Of frames that look the same, one is written.
+            assert (getattr(image, "n_frames", 1) > 40) is (name == "d.gif")
+    assert "1797 recordings in d.h5" in run("export", "d.spikes", "d.h5")
+    with SpikeFile(tmp_path / "d.h5") as data:
+        for one, two in zip(data.events(9), SaccadeDigits().events(9), strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.gif", "d.h5", "d.png", "d.spikes", "f.png"]
+
+
+def test_official_parts_are_put_into_one_store_at_once_or_one_by_one(run, tmp_path):
+    folder = nmnist(tmp_path / "n")
+    run("convert", folder, "both.spikes", "--split", "train", "--split", "test")
+    run("convert", folder, "one.spikes", "--as", "train")
+    text = run("convert", folder, "one.spikes", "--append", "--split", "test")
+    assert "1 recordings in one.spikes" in text
+    for name in ("both.spikes", "one.spikes"):
+        train, test = SpikeStore(tmp_path / name), SpikeStore(tmp_path / name, "test")
+        assert (train.labels.tolist(), test.labels.tolist()) == ([0, 7], [3])
+        np.testing.assert_array_equal(train.events(1), NMNIST(folder).events(1))
+    assert "parts train, test; this is test" in re.sub(
+        r" +", " ", run("info", "one.spikes", "--split", "test")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "kind", "sensor"),
+    [
+        ("a.raw", writers.evt3, "Prophesee EVT 2 and EVT 3", "640 x 480"),
+        ("a.bin", writers.nmnist, "N-MNIST and N-Caltech101", "34 x 34"),
+        ("a.es", writers.es_dvs, "Event Stream 2", "320 x 240"),
+    ],
+)
+def test_an_event_file_is_told_of_by_itself(run, tmp_path, name, write, kind, sensor):
+    (tmp_path / name).write_bytes(write(*ROWS))
+    text = re.sub(r" +", " ", run("info", name, "--frames", "f.png"))
+    for part in (kind, sensor, "events 4 at 4 of", "duration 0.009 s, from 0.000 s to 0.009 s", "50.0 % ON"):
+        assert part in text, part
+    assert (tmp_path / "f.png").stat().st_size > 1000
+
+
+def test_sounds_become_a_file_that_can_be_told_of(run, tmp_path):
+    sound = np.sin(np.arange(9600) / 10) * np.hanning(9600)
+    for i in range(2):
+        soundfile.write(tmp_path / f"lang-german_speaker-04_trial-{i}_digit-{i}.flac", sound, 48_000)
+    files = sorted(tmp_path.glob("*.flac"))
+    assert "2 recordings in out.h5" in run("ear", *files, "--out", "out.h5", "--seed", "3")
+    text = re.sub(r" +", " ", run("info", "out.h5", "--index", "1"))
+    for part in ("recordings 2", "units 700", "null 1, eins 1", "groups 1", "recording 1: eins"):
+        assert part in text, part
+    assert "out must not exist yet" in run("ear", *files, "--out", "out.h5", fails=True)
+    run("ear", files[0], "--out", "out.h5", "--overwrite")
+    stereo = np.stack([sound, sound], 1)
+    soundfile.write(tmp_path / "two.wav", stereo, 48_000)
+    text = run("ear", "two.wav", "--out", "b.h5", fails=True)
+    assert "must have one channel, got 2 channels in path='two.wav'. Mix them with mix=True" in text
+    run("ear", "two.wav", "--out", "b.h5", "--mix")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert", "nowhere", "a"], "which does not exist"),
+        (["convert", "digits", "none/a"], "must be in an existing folder"),
+        (
+            ["convert", "digits", "d", "--as", "x", "--split", "train"],
+            "--as and --split must not be combined",
+        ),
+        (["convert", "digits", "d", "--append", "--level", "1"], "--append must keep what there is"),
+        (["convert", "digits", "d", "--append"], "must be an existing file, got path=d"),
+        (["convert", "digits", "d", "--level", "10"], "level must be in 0 .. 9"),
+        (["check", "note.txt"], "must be a complete HDF5 file"),
+        (["info", "note.txt"], "that no reader knows"),
+        (["info", "digits", "--index", "2000"], "index must be in 0 .. 1796, got index=2000"),
+        (["info", "digits", "--picture", "a.jpg"], "must end in .png, got a.jpg"),
+        (["info", "a.bin", "--index", "1"], "must be left out for an event file"),
+        (["info", "spikes.h5", "--film", "a.gif"], "--film must be of a camera's recording"),
+        (["export", "digits", "a.h5", "--times", "us"], "time_type must be"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_words_and_leaves_no_file(run, tmp_path, arguments, message):
+    (tmp_path / "note.txt").write_text("nothing of use\n")
+    (tmp_path / "a.bin").write_bytes(writers.nmnist(*ROWS))
+    if "spikes.h5" in arguments:
+        soundfile.write(tmp_path / "w.wav", np.sin(np.arange(4800) / 5), 48_000)
+        run("ear", "w.wav", "--out", "spikes.h5")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert message in run(*arguments, fails=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+REAL = {
+    "nmnist": ("recordings 1338", "sensor 34 x 34"),
+    "shd_regen/shd_regen_small_valid.h5.gz": ("recordings 200", "units 700", "classes 20"),
+    "braille/braille_letters_taxels.npz": ("recordings 1350", "units 24", "classes 27"),
+}
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_real_data_are_converted_told_of_and_exported_and_stay_the_same(
+    run, tmp_path, shared, name, monkeypatch
+):
+
+    monkeypatch.setenv("SNNTRACE_CACHE", str(tmp_path / "cache"))
+    source = shared / "data" / name
+    run("convert", source, "a.spikes")
+    text = re.sub(r" +", " ", run("info", "a.spikes"))
+    for part in REAL[name]:
+        assert part in text, part
+    run("export", "a.spikes", "a.h5")
+    data, store = open_dataset(source), SpikeStore(tmp_path / "a.spikes")
+    with SpikeFile(tmp_path / "a.h5", n_units=data.n_units) as back:
+        for row in range(0, len(data), 7):
+            for one, two, three in zip(data.events(row), store.events(row), back.events(row), strict=True):
+                np.testing.assert_array_equal(one, two)
+                np.testing.assert_array_equal(one, three)
+    run("convert", source, "a.spikes", "--append")
+    assert len(SpikeStore(tmp_path / "a.spikes")) == 2 * len(data)
+    run("check", "a.spikes")
