@@ -96,7 +96,7 @@ def test_a_path_that_is_no_nmnist_says_what_is_wrong(folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"must hold events, got 0 bytes"),
+        (b"", r"must not be empty, got 0 bytes"),
         (coded(ROWS)[:-2], r"each event must have 5 bytes, got 3 bytes of a last one at byte 10 of"),
         (coded([*ROWS, (34, 0, 0, 250_000)]), r"34 x 34 sensor, got x=34 and y=0 at byte 15 of"),
         (coded([*ROWS, (0, 35, 0, 250_000)]), r"34 x 34 sensor, got x=0 and y=35 at byte 15 of"),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.ear.listen import listen
 from snntrace.datasets.ear.sound import read_sound, seconds_of
+from snntrace.datasets.hdf5 import new_file
 
 DIGITS = {
     "english": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -116,6 +115,8 @@ def hear_files(
         If `out` exists and may not be replaced.
     FileNotFoundError
         If a file, or the folder of `out`, does not exist.
+    OSError
+        If `out` cannot be written.
     ValueError
         If there are no files, or one is not a sound the ear can hear; the message names it.
 
@@ -150,7 +151,7 @@ def hear_files(
     longest = max(seconds_of(path, mix=mix) for path in paths)
     classes = classes_of(paths)
     dtype = np.dtype(np.float16 if longest <= HALF_PRECISION_UNTIL else np.float32)
-    with new_file(target) as file:
+    with new_file(target, "hear_files") as file:
         times = file.create_dataset("spikes/times", len(paths), h5py.vlen_dtype(dtype))
         units = file.create_dataset("spikes/units", len(paths), h5py.vlen_dtype(np.uint16))
         for row, path in enumerate(paths):
@@ -168,32 +169,3 @@ def hear_files(
         if classes.speakers is not None:
             file["extra/speaker"] = classes.speakers.astype(np.uint16)
     return target
-
-
-@contextmanager
-def new_file(target: Path) -> Iterator[h5py.File]:
-    """Open a new HDF5 file that takes its name when it is whole, and is removed after an error.
-
-    Parameters
-    ----------
-    target : Path
-        Its name.
-
-    Yields
-    ------
-    h5py.File
-        The file, under a temporary name in the same folder.
-    """
-    handle, created = tempfile.mkstemp(prefix=target.stem + "-", suffix=".part", dir=target.parent)
-    os.close(handle)
-    temporary = Path(created)
-    try:
-        with h5py.File(temporary, "w") as file:
-            yield file
-        # Temporary files are for their owner alone; this one is to be as any other.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 import os
@@ -15,9 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import signal
 
 from snntrace.datasets.ear.membrane import SOUND_RATE
+from snntrace.datasets.files.contents import mapped
 
 LEVEL = 0.3
+WHOLE = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4}
+"""Bytes of whole-numbered samples."""
+
 SHORTEST = 1e-3
+LONGEST = 600.0
+"""Sounds of words last seconds; an hour of them would take gigabytes."""
+
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
 
 
@@ -45,7 +53,11 @@ def read_sound(path: str | os.PathLike[str], *, mix: bool = False) -> tuple[NDAr
     ImportError
         If the package soundfile is missing.
     ValueError
-        If it is no sound file, is damaged, or has several channels.
+        If it is no sound file, is cut off or damaged, has several channels or is longer than 10 minutes.
+
+    Notes
+    -----
+    The checksum (MD5) of a FLAC file's samples is compared. WAV files have none: of them, only the length is.
 
     Examples
     --------
@@ -59,13 +71,74 @@ def read_sound(path: str | os.PathLike[str], *, mix: bool = False) -> tuple[NDAr
     (array([ 0. ,  0.5, -0.5,  0. ]), 48000)
     """  # noqa: DOC502
     with opened(path, mix) as file:
-        samples = file.read(dtype="float64", always_2d=True)
-        if len(samples) != file.frames:
+        whole = file.subtype in WHOLE
+        # 32 bits hold each whole number as it is, shifted to the highest bits.
+        raw = file.read(dtype="int32" if whole else "float64", always_2d=True)
+        if len(raw) != file.frames:
             raise ValueError(
-                f"read_sound: the file must be whole, got {len(samples)} of {file.frames} samples in "
+                f"read_sound: the file must be whole, got {len(raw)} of {file.frames} samples in "
                 f"path={os.fspath(path)!r}. Download it again."
             )
+        if file.format == "FLAC":
+            check_flac(Path(path).expanduser(), raw, WHOLE[file.subtype])
+        samples = raw * 2.0**-31 if whole else raw
         return np.ascontiguousarray(samples.mean(axis=1)), int(file.samplerate)
+
+
+def check_flac(path: Path, raw: NDArray[np.int32], width: int) -> None:
+    """Refuse a FLAC file whose samples do not have the checksum that is written in it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    raw : int32 array of shape (n_samples, n_channels)
+        Its samples, in the highest bits.
+    width : int
+        Bytes of a sample.
+
+    Raises
+    ------
+    ValueError
+        If they are others.
+    """
+    with path.open("rb") as file:
+        head = file.read(42)
+    # An encoder that does not know the samples beforehand writes zeros.
+    expected = head[26:42]
+    if head[:4] != b"fLaC" or not any(expected):
+        return
+    found = raw.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 4 - width :]
+    if hashlib.md5(found.tobytes(), usedforsecurity=False).digest() != expected:
+        raise ValueError(
+            f"read_sound: the samples must have the checksum that the file names, got others in "
+            f"path={os.fspath(path)!r}. Download it again."
+        )
+
+
+def check_riff(path: Path) -> None:
+    """Refuse a WAV file that is shorter than it says.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If it is cut off.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    said = int.from_bytes(head[4:8], "little") + 8
+    size = path.stat().st_size
+    # A program that does not know the length beforehand writes the largest one, or none.
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and size < said < 0xFFFFFF00:
+        raise ValueError(
+            f"read_sound: a WAV file must be as long as it says, got {size} of {said} bytes in "
+            f"path={os.fspath(path)!r}. Download it again."
+        )
 
 
 def seconds_of(path: str | os.PathLike[str], *, mix: bool = False) -> float:
@@ -105,19 +178,16 @@ def opened(path: str | os.PathLike[str], mix: bool) -> Iterator[Any]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ImportError
         If the package soundfile is missing.
     ValueError
-        If it is no sound file, is damaged, or has several channels.
+        If it is no sound file, is damaged, too long, or has several channels.
     """
     name = os.fspath(path)
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"read_sound: path must be an existing file, got path={name!r}. Check the spelling."
-        )
+    # For its errors: the library says the same of a missing, a forbidden and a damaged file.
+    mapped(file, "read_sound")
+    check_riff(file)
     try:
         import soundfile
     except ImportError as error:
@@ -132,8 +202,14 @@ def opened(path: str | os.PathLike[str], mix: bool) -> Iterator[Any]:
                     f"read_sound: the sound must have one channel, got {sound.channels} channels in "
                     f"path={name!r}. Mix them with mix=True (on the command line: --mix)."
                 )
+            if sound.frames > LONGEST * sound.samplerate:
+                raise ValueError(
+                    f"read_sound: the sound must last at most {LONGEST:g} s, got "
+                    f"{sound.frames / sound.samplerate:g} s in path={name!r}. Cut it into words."
+                )
             yield sound
-    except soundfile.SoundFileError as error:
+    # A file named as one without a header makes the library ask for its rate, by a TypeError.
+    except (soundfile.SoundFileError, TypeError) as error:
         raise ValueError(
             f"read_sound: the file must be a whole sound file such as WAV or FLAC, got path={name!r} "
             f"({error}). Convert it, or download it again."
@@ -164,7 +240,7 @@ def checked_sound(sound: ArrayLike, rate: Any, who: str) -> tuple[NDArray[np.flo
     TypeError
         If the samples are not real numbers, or the rate is not an integer.
     ValueError
-        If they are no single channel, not finite or too few, or the rate is out of range.
+        If they are no single channel, not finite, too few or too many, or the rate is out of range.
     """
     raw = np.asarray(sound)
     if raw.dtype.kind not in "iuf":
@@ -192,6 +268,11 @@ def checked_sound(sound: ArrayLike, rate: Any, who: str) -> tuple[NDArray[np.flo
         raise ValueError(
             f"{who}: sound must last at least {SHORTEST * 1e3:g} ms, got {len(samples)} samples at "
             f"rate={per_second}. Give a longer one."
+        )
+    if len(samples) > LONGEST * per_second:
+        raise ValueError(
+            f"{who}: sound must last at most {LONGEST:g} s, got {len(samples)} samples at rate={per_second}. "
+            f"Cut it into words."
         )
     wrong = ~np.isfinite(samples)
     if wrong.any():

@@ -197,7 +197,7 @@ def _checked(handle: int, path: str | os.PathLike[str], who: str, reads: Callabl
             f"{who}: path must be a file, got the {kind} path={os.fspath(path)}. Name a file."
         )
     if status.st_size == 0:
-        raise DataFileError(f"{who}: the file must hold events, got 0 bytes in {os.fspath(path)}. {AGAIN}")
+        raise DataFileError(f"{who}: the file must not be empty, got 0 bytes in {os.fspath(path)}. {AGAIN}")
     return reads(handle, status.st_size)
 
 
