@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import operator
 import os
 import re
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.aedat3 import Packets, events_of, index_packets
-from snntrace.datasets.files.contents import mapped
+from snntrace.datasets.files.contents import contents, mapped
 from snntrace.datasets.files.events import MICROSECOND, DataFileError
 from snntrace.events.rows import compiled
 
@@ -269,7 +270,7 @@ def files_of(folder: Path, split: str) -> list[Path]:
     listing = folder / SPLITS[split]
     if not listing.is_file():
         raise FileNotFoundError(f"{WHO}: path must hold {SPLITS[split]}, got path={folder}. {WHERE}")
-    lines = listing.read_text(encoding="ascii", errors="replace").split()
+    lines = contents(listing, WHO).tobytes().decode("ascii", "replace").split()
     if not lines:
         raise DataFileError(f"{WHO}: the list must name files, got none in {listing}. {WHERE}")
     files = [folder / os.path.basename(line) for line in lines]
@@ -304,8 +305,13 @@ def trials_of(file: Path, number: int) -> list[Trial]:
     table = file.with_name(file.stem + "_labels.csv")
     if not table.is_file():
         raise FileNotFoundError(f"{WHO}: each recording must have a table, got no {table}. {WHERE}")
-    with table.open(newline="", encoding="ascii", errors="replace") as text:
-        rows = list(csv.reader(text))
+    text = contents(table, WHO).tobytes().decode("ascii", "replace")
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise DataFileError(
+            f"{WHO}: a table must be lines of numbers, got {error} in {table}. {WHERE}"
+        ) from error
     if not rows or tuple(cell.strip() for cell in rows[0]) != COLUMNS:
         raise DataFileError(
             f"{WHO}: a table must have the columns {','.join(COLUMNS)}, got {rows[:1]} in line 1 of {table}. "

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.hdf5 import FOREIGN, own_table
 
 WHO = "NTIDIGITS18"
 SPLITS = ("train", "test")
@@ -36,6 +37,8 @@ class NTIDIGITS18:
         The HDF5 file.
     split : {'train', 'test'}, default 'train'
         The official part to take.
+    ordered : bool, default True
+        Refuse a recording in which time goes backwards. False: keep its events as they are.
 
     Attributes
     ----------
@@ -43,6 +46,8 @@ class NTIDIGITS18:
         The file.
     split : str
         Which part it is.
+    ordered : bool
+        As given.
     names : tuple of str
         Name of each recording.
     labels : int64 array of shape (n_recordings,)
@@ -76,11 +81,12 @@ class NTIDIGITS18:
         "Streams, Frontiers in Neuroscience 12, 23 (2018)."
     )
 
-    def __init__(self, path: str | os.PathLike[str], split: str = "train") -> None:
+    def __init__(self, path: str | os.PathLike[str], split: str = "train", *, ordered: bool = True) -> None:
         if split not in SPLITS:
             raise ValueError(f"{WHO}: split must be 'train' or 'test', got split={split!r}. Choose one.")
         self.path = Path(path).expanduser()
         self.split = split
+        self.ordered = ordered
         # For its errors: HDF5 says the same of a missing file and of a damaged one.
         mapped(self.path, WHO)
         names = self._read(f"{split}_labels")
@@ -170,6 +176,13 @@ class NTIDIGITS18:
         seconds = times.astype(np.float64)
         if not (np.isfinite(seconds).all() and (seconds >= 0).all()):
             raise self._damaged(f"the times of {name} must be finite and not negative", "others")
+        if self.ordered and (seconds[1:] < seconds[:-1]).any():
+            at = int(np.argmax(seconds[1:] < seconds[:-1])) + 1
+            raise DataFileError(
+                f"{WHO}: the times of {name} must not decrease, got {seconds[at]} after {seconds[at - 1]} at "
+                f"event {at} in {self.path}. Sort them with `snntrace data convert --sort`, or give "
+                f"ordered=False to keep their order."
+            )
         if not ((units >= 0) & (units < CHANNELS) & (units == np.floor(units))).all():
             got = f"{units.min()} to {units.max()}"
             raise self._damaged(f"the addresses of {name} must be in 0 .. {CHANNELS - 1}", got)
@@ -179,15 +192,15 @@ class NTIDIGITS18:
         # Opened anew each time, so that copies in other processes and after a fork need no care.
         try:
             with h5py.File(self.path, "r") as file:
-                table = file[key]
-                if not isinstance(table, h5py.Dataset) or table.nbytes > 8 * self.path.stat().st_size + (
-                    1 << 20
-                ):
+                table = own_table(file, key, WHO, self.path)
+                if table is None or table.nbytes > 8 * self.path.stat().st_size + (1 << 20):
                     raise TypeError("no data set of the file's size")
                 return np.asarray(table[()])
         except PermissionError:
             raise
-        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except FOREIGN as error:
+            if isinstance(error, DataFileError):
+                raise
             raise self._damaged(f"the data set {key} must be readable", f"{error}") from error
 
     def _damaged(self, must: str, got: str) -> DataFileError:
@@ -236,6 +249,7 @@ def is_ntidigits(path: Path) -> bool:
         return False
     try:
         with h5py.File(path, "r") as file:
-            return any(f"{split}_labels" in file for split in SPLITS)
-    except OSError:
+            # The link alone: what it points to may be in another file.
+            return any(file.get(f"{split}_labels", getlink=True) is not None for split in SPLITS)
+    except FOREIGN:
         return False

@@ -12,10 +12,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from snntrace.datasets.files.contents import mapped
+from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.hdf5 import FOREIGN, own_table
 from snntrace.datasets.unpack import is_packed, unpacked
 
 ROWS_A_SCAN = 1024
 REQUIRED = ("spikes/times", "spikes/units", "labels")
+OPTIONAL = ("extra/speaker", "extra/keys")
+MOST_CLASSES = 1 << 16
 LAYOUT = "/spikes/times, /spikes/units and /labels, with one row a recording"
 
 
@@ -39,6 +44,8 @@ class SpikeFile:
         Number of units; an event of a unit outside ``0 .. n_units - 1`` is refused when it is read.
     cache_folder : str or Path, optional
         Where the decompressed content of a compressed file is kept.
+    ordered : bool, default True
+        Refuse a recording in which time goes backwards. False: keep its events as they are.
 
     Attributes
     ----------
@@ -52,6 +59,8 @@ class SpikeFile:
         Name of each class.
     n_units : int
         Number of units.
+    ordered : bool
+        As given.
 
     Raises
     ------
@@ -60,9 +69,11 @@ class SpikeFile:
     ValueError
         If the file is not HDF5, is truncated, lacks a data set or contradicts itself.
 
-    References ---------- B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, "The Heidelberg Spiking Data Sets
-    for the Systematic Evaluation of Spiking Neural Networks", IEEE Transactions on Neural Networks and
-    Learning Systems 33, 2744-2757 (2022).
+    References
+    ----------
+    B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, "The Heidelberg Spiking Data Sets for the Systematic
+    Evaluation of Spiking Neural Networks", IEEE Transactions on Neural Networks and Learning Systems 33,
+    2744-2757 (2022).
 
     Examples
     --------
@@ -81,7 +92,12 @@ class SpikeFile:
     """
 
     def __init__(
-        self, path: str | Path, *, n_units: int = 700, cache_folder: str | Path | None = None
+        self,
+        path: str | Path,
+        *,
+        n_units: int = 700,
+        cache_folder: str | Path | None = None,
+        ordered: bool = True,
     ) -> None:
         self.path = Path(path).expanduser()
         if not self.path.exists():
@@ -97,7 +113,10 @@ class SpikeFile:
             raise ValueError(
                 f"SpikeFile: n_units must be at least 1, got n_units={n_units}. SHD and SSC have 700."
             )
+        # For its errors: HDF5 says the same of a forbidden file, an empty one and a damaged one.
+        mapped(self.path, "SpikeFile")
         self.n_units = n_units
+        self.ordered = ordered
         folder = None if cache_folder is None else Path(cache_folder).expanduser()
         self._opened_path = unpacked(self.path, folder) if is_packed(self.path) else self.path
         self._closed = False
@@ -171,8 +190,8 @@ class SpikeFile:
         """
         ends = np.zeros(len(self))
         for start in range(0, len(self), ROWS_A_SCAN):
-            rows = self._open()["spikes/times"][start : start + ROWS_A_SCAN]
-            for offset, row in enumerate(rows):
+            rows = slice(start, min(start + ROWS_A_SCAN, len(self)))
+            for offset, row in enumerate(self._rows(rows)[0]):
                 if row.size:
                     ends[start + offset] = self._in_seconds(row, start + offset).max()
         ends.setflags(write=False)
@@ -206,8 +225,8 @@ class SpikeFile:
             If the recording contradicts itself, or the file is closed.
         """
         row = self._row(index)
-        file = self._open()
-        return self._checked(row, file["spikes/times"][row], file["spikes/units"][row])
+        (times,), (units,) = self._rows(slice(row, row + 1))
+        return self._checked(row, times, units)
 
     def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """Return the events of several recordings, several times as fast as one by one.
@@ -227,8 +246,7 @@ class SpikeFile:
             return []
         # HDF5 wants each row once, in ascending order.
         distinct, places = np.unique(rows, return_inverse=True)
-        file = self._open()
-        times, units = file["spikes/times"][distinct], file["spikes/units"][distinct]
+        times, units = self._rows(distinct)
         return [self._checked(int(distinct[k]), times[k], units[k]) for k in places]
 
     def _row(self, index: int) -> int:
@@ -240,6 +258,17 @@ class SpikeFile:
             )
         return row
 
+    def _rows(self, rows: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        file = self._open()
+        try:
+            return file["spikes/times"][rows], file["spikes/units"][rows]
+        except FOREIGN as error:
+            first = rows.start if isinstance(rows, slice) else rows[0]
+            raise DataFileError(
+                f"SpikeFile: recordings must be readable, got {error} in recording {first} or one after it "
+                f"of {self.path}. Download the file again."
+            ) from error
+
     def _checked(
         self, row: int, raw_times: NDArray[Any], raw_units: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -249,6 +278,13 @@ class SpikeFile:
                 f"{len(raw_times)} times and {len(raw_units)} units. Repair or download the file again."
             )
         times = self._in_seconds(raw_times, row)
+        if self.ordered and (times[1:] < times[:-1]).any():
+            at = int(np.argmax(times[1:] < times[:-1])) + 1
+            raise DataFileError(
+                f"SpikeFile: the times of recording {row} of {self.path} must not decrease, got {times[at]} "
+                f"after {times[at - 1]} at event {at}. Sort them with `snntrace data convert --sort`, or "
+                f"give ordered=False to keep their order."
+            )
         units = raw_units.astype(np.int64)
         if units.size and not (units.min() >= 0 and units.max() < self.n_units):
             wrong = units.max() if units.max() >= self.n_units else units.min()
@@ -283,38 +319,48 @@ class SpikeFile:
         return self._file
 
     def _read_tables(self) -> None:
-        file = self._open()
+        try:
+            self._read_file(self._open())
+        except FOREIGN as error:
+            if str(error).startswith("SpikeFile"):
+                raise
+            raise DataFileError(
+                f"SpikeFile: the tables of {self.path} must be readable, got {error}. Download the file "
+                f"again."
+            ) from error
+
+    def _read_file(self, file: Any) -> None:
+        tables = {name: own_table(file, name, "SpikeFile", self.path) for name in (*REQUIRED, *OPTIONAL)}
         for name in REQUIRED:
-            if not isinstance(file.get(name), h5py.Dataset):
-                raise ValueError(
+            if tables[name] is None:
+                raise DataFileError(
                     f"SpikeFile: {self.path} must have {LAYOUT}, got no data set /{name}. "
                     f"Is it a file of SHD or SSC? It holds: {', '.join(sorted(file)) or 'nothing'}."
                 )
         for name, kinds in (("spikes/times", "f"), ("spikes/units", "iu")):
-            element = h5py.check_vlen_dtype(file[name].dtype)
+            element = h5py.check_vlen_dtype(tables[name].dtype)
             if element is None or np.dtype(element).kind not in kinds:
                 wanted = "floating-point seconds" if kinds == "f" else "integers"
                 raise ValueError(
                     f"SpikeFile: /{name} of {self.path} must be variable-length rows of {wanted}, got "
-                    f"dtype={file[name].dtype if element is None else element}. Convert the file to SHD's "
+                    f"dtype={tables[name].dtype if element is None else element}. Convert the file to SHD's "
                     f"layout."
                 )
-        shapes = {name: file[name].shape for name in REQUIRED}
+        shapes = {name: tables[name].shape for name in REQUIRED}
         if len(set(shapes.values())) != 1 or len(shapes["labels"]) != 1 or shapes["labels"][0] == 0:
             raise ValueError(
                 f"SpikeFile: {self.path} must have {LAYOUT} (at least one), got the shapes {shapes}. "
                 f"Repair or download the file again."
             )
-        self.labels = self._column(file["labels"])
-        speakers = file.get("extra/speaker")
-        self.speakers = None if speakers is None else self._column(speakers)
-        self.class_names = self._names(file.get("extra/keys"))
+        self.labels = self._column(tables["labels"], shapes["labels"])
+        speakers = tables["extra/speaker"]
+        self.speakers = None if speakers is None else self._column(speakers, shapes["labels"])
+        self.class_names = self._names(tables["extra/keys"])
 
-    def _column(self, table: Any) -> NDArray[np.int64]:
-        expected = len(table.file["labels"])
-        if table.shape != (expected,) or table.dtype.kind not in "iu":
+    def _column(self, table: Any, shape: tuple[int]) -> NDArray[np.int64]:
+        if table.shape != shape or table.dtype.kind not in "iu":
             raise ValueError(
-                f"SpikeFile: {table.name} of {self.path} must be {expected} integers, got "
+                f"SpikeFile: {table.name} of {self.path} must be {shape[0]} integers, got "
                 f"shape={table.shape} and dtype={table.dtype}. Repair or download the file again."
             )
         column: NDArray[np.int64] = table[:].astype(np.int64)
@@ -323,7 +369,8 @@ class SpikeFile:
 
     def _names(self, keys: Any) -> tuple[str, ...]:
         lowest, highest = int(self.labels.min()), int(self.labels.max())
-        raw = [str(label) for label in range(highest + 1)] if keys is None else keys[:]
+        # Without names there is one for each number, and a damaged label may be any number.
+        raw = [str(label) for label in range(min(highest + 1, MOST_CLASSES))] if keys is None else keys[:]
         names = tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in raw)
         if lowest < 0 or highest >= len(names):
             raise ValueError(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from snntrace.datasets.hdf5 import FOREIGN
 from snntrace.datasets.store_decoding import read_part
-from snntrace.datasets.store_file import FOREIGN, Place, StoreFile
+from snntrace.datasets.store_file import Place, StoreFile
 from snntrace.datasets.store_layout import COLUMNS, FORMAT, TIMES, WHO, StoreInfo, damaged
 
 Events = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -273,17 +275,22 @@ class SpikeStore:
                 self.n_units, last, times[here], units[here],
             )  # fmt: skip
             if fault >= 0:
-                at = here.start + fault
-                unit = blocks["units", number][begin + fault]
-                must = f"units must be in 0 .. {self.n_units - 1} and times finite and not decreasing"
-                damaged(
-                    self.path, f"event {at} of recording {row}", must, f"unit {unit}, time {stored[fault]}"
-                )
+                before = times[here.start + fault - 1] if fault else last
+                at = here.start + fault, row
+                self._refuse_event(at, stored[fault], blocks["units", number][begin + fault], before)
             last = times[here.stop - 1]
         if last != tables["ends"][row]:
             must = f"the last event must be at {tables['ends'][row]} s, as the table says"
             damaged(self.path, f"recording {row}", must, f"{last} s")
         return times, units
+
+    def _refuse_event(self, at: tuple[int, int], stored: Any, unit: Any, before: float) -> NoReturn:
+        place = "event {} of recording {}".format(*at)
+        if unit >= self.n_units:
+            damaged(self.path, place, f"units must be in 0 .. {self.n_units - 1}", unit)
+        time = float(stored) * TIMES[self._file.time_type][1]
+        got = f"{time} after {before}" if math.isfinite(time) and before > 0 else time
+        damaged(self.path, place, "times must be finite and must not be negative or decrease", got)
 
 
 def is_store(path: Path) -> bool:

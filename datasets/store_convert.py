@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from snntrace.datasets.hdf5 import new_file
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.store import SpikeStore
 from snntrace.datasets.store_layout import BLOCKS, TIMES, StoreInfo, encode_times
@@ -255,28 +255,15 @@ def export_shd(
         raise FileExistsError(
             f"export_shd: path must not exist, got path={target}. Take another name, or give overwrite=True."
         )
-    temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}.part")
-    try:
-        with h5py.File(temporary, "x") as file:
-            n, small = len(data), "uint16" if data.n_units <= 1 << 16 else "uint32"
-            all_times = file.create_dataset("spikes/times", n, h5py.vlen_dtype(time_type))
-            all_units = file.create_dataset("spikes/units", n, h5py.vlen_dtype(small))
-            for row, (times, units) in enumerate(each(data)):
-                all_times[row], all_units[row] = times.astype(time_type), units.astype(small)
-            file["labels"] = data.labels.astype("uint16")
-            if data.groups is not None:
-                file["extra/speaker"] = data.groups.astype("uint16")
-            file["extra/keys"] = np.array([name.encode() for name in data.class_names])
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(target)
-    except (OSError, RuntimeError) as error:
-        if str(error).startswith("SpikeStore"):
-            raise
-        raise OSError(
-            f"export_shd: {target} must be on a disk that has room and may be written, got {error}. Take "
-            f"another folder."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(target, "export_shd") as file:
+        n, small = len(data), "uint16" if data.n_units <= 1 << 16 else "uint32"
+        all_times = file.create_dataset("spikes/times", n, h5py.vlen_dtype(time_type))
+        all_units = file.create_dataset("spikes/units", n, h5py.vlen_dtype(small))
+        for row, (times, units) in enumerate(each(data)):
+            all_times[row], all_units[row] = times.astype(time_type), units.astype(small)
+        file["labels"] = data.labels.astype("uint16")
+        if data.groups is not None:
+            fits = data.groups.min() >= 0 and data.groups.max() < 1 << 16
+            file["extra/speaker"] = data.groups.astype("uint16" if fits else "int64")
+        file["extra/keys"] = np.array([name.encode() for name in data.class_names])
     return target

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import FLAGS, mapped
+from snntrace.datasets.hdf5 import FOREIGN, own_table
 from snntrace.datasets.store_layout import (
     AGAIN,
     BLOCKS,
@@ -31,10 +32,6 @@ from snntrace.datasets.store_layout import (
 Place = tuple[str, int]
 GAP = 1 << 13
 """Bytes between two blocks that are read rather than passed over, which takes a second call."""
-MOST_INFLATION = 1040
-"""Deflate makes no more than 1032 bytes of one."""
-FOREIGN = (OSError, KeyError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError, AttributeError)
-"""What h5py raises on damaged files."""
 
 
 class StoreFile:
@@ -215,9 +212,6 @@ class StoreFile:
 
     def _read(self, file: Any, size: int) -> None:
         self._check_version(file)
-        info = file.get("metadata", getlink=True)
-        if not isinstance(info, h5py.HardLink):
-            damaged(self.path, "/metadata", "the file must have metadata of its own", info)
         table = self._dataset(file, "metadata")
         if table.shape != () or table.dtype.kind != "S" or table.dtype.itemsize > size:
             damaged(self.path, "/metadata", "metadata must be one text", f"{table.dtype} {table.shape}")
@@ -242,28 +236,10 @@ class StoreFile:
             )  # fmt: skip
 
     def _dataset(self, file: Any, name: str) -> Any:
-        """Return a data set that is in the file itself, under each of its names."""
-        place, group = "", file
-        for part in name.split("/"):
-            place += "/" + part
-            link = group.get(part, getlink=True)
-            if link is None:
-                damaged(self.path, place, "the file must have all of its tables", "none")
-            if not isinstance(link, h5py.HardLink):
-                damaged(
-                    self.path, place, "tables must be in the file itself", type(link).__name__,
-                    "Copy the linked data into one file, or convert the source again.",
-                )  # fmt: skip
-            group = group[part]
-        if not isinstance(group, h5py.Dataset):
-            damaged(self.path, place, "there must be a table", type(group).__name__)
-        if group.is_virtual or group.external:
-            damaged(
-                self.path, place, "tables must be in the file itself",
-                "a virtual data set" if group.is_virtual else "data in another file",
-                "Copy the data into one file, or convert the source again.",
-            )  # fmt: skip
-        return group
+        table = own_table(file, name, WHO, self.path)
+        if table is None:
+            damaged(self.path, f"/{name}", "the file must have all of its tables", "none")
+        return table
 
     def _check_sum(self, table: Any, data: bytes) -> None:
         if table.attrs.get("crc32") != zlib.crc32(data):
@@ -315,8 +291,6 @@ class StoreFile:
                     self.path, table.name, "units and times must be equally many, in equal blocks",
                     f"{table.shape} in {chunks} and {total} in {self.block}",
                 )  # fmt: skip
-            if table.nbytes > MOST_INFLATION * size:
-                damaged(self.path, table.name, "the file must be as long as its events need", f"{size} bytes")
             self.block = chunks[0]
             self.level = self._level(table)
             self._packed[name] = self.level > 0

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from snntrace.datasets.hdf5 import OURS, reason
 from snntrace.datasets.store_file import StoreFile
 from snntrace.datasets.store_layout import (
     BLOCKS,
@@ -259,7 +260,7 @@ class StoreWriter:
             self._temporary.replace(self.path)
         except (OSError, RuntimeError) as error:
             self.abort()
-            if isinstance(error, FileExistsError):
+            if OURS.match(str(error)):
                 raise
             raise self._unwritable(error) from error
         except BaseException:
@@ -425,6 +426,6 @@ class StoreWriter:
 
     def _unwritable(self, error: Exception) -> OSError:
         return OSError(
-            f"{WHO}: {self.path} must be on a disk that has room and may be written, got {error}. Nothing is "
-            f"left of it; make room or take another folder."
+            f"{WHO}: {self.path} must be on a disk that has room and may be written, got {reason(error)}. "
+            f"Nothing is left of it; make room or take another folder."
         )

@@ -60,7 +60,7 @@ SPOKEN = {
         "woman-ac-b-z": ([0.25], [7]),
         "man-ae-b-1z3": ([0.1], [1]),
     },
-    "test": {"man-xx-a-o": ([0.75, 0.5], [1, 2])},
+    "test": {"man-xx-a-o": ([0.5, 0.75], [1, 2])},
 }
 
 
@@ -224,6 +224,7 @@ def test_single_digits_of_the_cochlea_have_classes_and_speakers(cochlea):
     ("key", "value", "message"),
     [
         ("timestamps", np.array([0.0]), r"as many times as addresses, got float64 \(1,\) and float64 \(2,\)"),
+        ("timestamps", np.array([0.5, 0.25]), r"must not decrease, got 0\.25 after 0\.5 at event 1"),
         ("timestamps", np.array([0.0, -1.0]), r"times of man-ae-a-1 must be finite and not negative"),
         (
             "addresses",
@@ -241,6 +242,8 @@ def test_damaged_recordings_of_the_cochlea_are_refused_by_name(cochlea, key, val
             file[f"train_{key}/man-ae-a-1"] = value
     with pytest.raises(DataFileError, match=rf"{message}.*n-tidigits\.hdf5"):
         NTIDIGITS18(cochlea).events(0)
+    if "decrease" in message:
+        assert NTIDIGITS18(cochlea, ordered=False).events(0)[0].tolist() == value.tolist()
 
 
 def plain_crossings(readings, threshold):

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from snntrace.datasets import SpikeFile, unpacked
+from snntrace.datasets import SpikeFile, SpikeStore, convert, unpacked
 
-TIMES = [[0.25, 0.0, 1.3701171875], [], [0.5, 0.5]]
+TIMES = [[0.0, 0.25, 1.3701171875], [], [0.5, 0.5]]
 UNITS = [[3, 699, 0], [], [10, 11]]
 LABELS = [1, 0, 2]
 NAMES = ["zero", "one", "fünf"]
@@ -76,7 +76,7 @@ def test_half_precision_times_do_not_overflow_in_microseconds(path):
         assert np.isinf(raw * 1000 * 1000).any()
     with SpikeFile(path) as data:
         microseconds = data.events(0)[0] * 1e6
-    np.testing.assert_array_equal(microseconds, [250000.0, 0.0, 1370117.1875])
+    np.testing.assert_array_equal(microseconds, [0.0, 250000.0, 1370117.1875])
 
 
 def test_a_file_without_extra_names_its_classes_by_number(tmp_path):
@@ -168,7 +168,7 @@ def test_a_folder_is_refused(tmp_path):
         SpikeFile(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"time,unit\n0.1,3\n"])
+@pytest.mark.parametrize("content", [b"time,unit\n0.1,3\n"])
 def test_what_is_not_hdf5_is_refused(tmp_path, content):
     path = tmp_path / "odd.h5"
     path.write_bytes(content)
@@ -278,6 +278,21 @@ def test_an_impossible_time_is_refused_by_events_and_durations(tmp_path, wrong):
             data.events(0)
         with pytest.raises(ValueError, match="finite and not negative"):
             _ = data.durations
+
+
+def test_a_time_that_decreases_is_refused_and_kept_or_sorted_on_request(tmp_path):
+    path = write(tmp_path / "late.h5", times=[[0.25, 0.5, 0.125], [], [0.5, 0.5]])
+    message = r"recording 0 of .*late\.h5 must not decrease, got 0\.125 after 0\.5 at event 2.*--sort"
+    with SpikeFile(path) as data:
+        with pytest.raises(ValueError, match=message):
+            data.events(0)
+        with pytest.raises(ValueError, match=message):
+            data.events_of([2, 0])
+        assert data.events(2)[1].tolist() == [10, 11]
+    with SpikeFile(path, ordered=False) as data:
+        assert data.events(0)[0].tolist() == [0.25, 0.5, 0.125]
+        store = SpikeStore(convert(data, tmp_path / "sorted", sort=True, allow_empty=True))
+    assert [column.tolist() for column in store.events(0)] == [[0.125, 0.25, 0.5], [0, 3, 699]]
 
 
 def test_a_unit_out_of_range_is_refused(path):
