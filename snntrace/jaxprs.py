@@ -21,6 +21,7 @@ from jax.interpreters import ad as jax_ad
 # Their types are incomplete.
 Primitive: Any = jex_core.Primitive
 ad: Any = jax_ad
+Abstract: Any = jax.ShapeDtypeStruct
 
 CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 """Primitives that only wrap a jaxpr: inlining them changes nothing."""

@@ -20,6 +20,7 @@ from snntrace.executors.engine import Carried, Engine
 from snntrace.executors.states import ModelStates
 from snntrace.executors.streaming import streaming_step
 from snntrace.paths import Paths, Plan, check_path, dense_inputs
+from snntrace.quantities import in_units_of
 from snntrace.rules.feedback import Feedback, check_error_width
 from snntrace.rules.options import check_effect, is_count
 from snntrace.rules.projection import Projection
@@ -27,6 +28,7 @@ from snntrace.rules.rule import Rule
 from snntrace.stream import Stream
 
 Array = Any
+NONDIAGONAL = ("refuse", "exact")
 
 
 class EligibilityTrace(brainstate.ShortTermState):
@@ -68,6 +70,10 @@ class Learner(brainstate.nn.Module):
         faster, all by dense products, or all event by event. A mapping says it for weight matrices by their
         names in the report, or by patterns, as in ``{'*w_rec': 'dense', '*': 'event'}``; the first that fits
         counts. It changes cost, never the gradient.
+    nondiagonal : {'refuse', 'exact'}
+        What to do where units act on each other without a weight (a normalisation behind the product, a
+        roll, a fixed recurrent matrix): refuse the model, or carry the sensitivity of every state to every
+        weight, which is exact and takes memory of states x units x weights.
     signal, reduction, scale, seed, output
         See `Feedback`.
 
@@ -91,6 +97,7 @@ class Learner(brainstate.nn.Module):
         *,
         window: int | None = None,
         path: str | Mapping[str, str] = "auto",
+        nondiagonal: str = "refuse",
         signal: str | None = None,
         reduction: str | None = None,
         scale: float | None = None,
@@ -116,18 +123,24 @@ class Learner(brainstate.nn.Module):
                 "Give e.g. window=20."
             )
         check_path(who, path)
+        if nondiagonal not in NONDIAGONAL:
+            raise ValueError(
+                f"{who}: nondiagonal must be one of {', '.join(NONDIAGONAL)}, "
+                f"got nondiagonal={nondiagonal!r}. Use 'exact' for the whole Jacobian."
+            )
         given = {
             "B_list": B_list, "target_timing": target_timing, "signal": signal, "reduction": reduction,
             "scale": scale, "seed": seed, "output": output,
         }  # fmt: skip
         given = {k: v for k, v in given.items() if v is not None}
-        check_effect(rule, given, window, fast_solve)
+        check_effect(rule, given, window, fast_solve, nondiagonal)
         self.feedback = Feedback(**given) if rule.projects else None
         if self.feedback is not None:
             self.feedback.check(who)
         self.model = model
         self.window = None if window is None else int(window)
         self.path = path
+        self.mixing = nondiagonal == "exact" or rule.recursion == "full"
         self.fast_solve = bool(fast_solve)
         self.graph: Graph | None = None
         self.traces: list[EligibilityTrace] = []
@@ -151,7 +164,7 @@ class Learner(brainstate.nn.Module):
         ValueError
             If feedback matrices do not fit the hidden groups.
         """
-        graph = compile_graph(self.model, args, batched)
+        graph = compile_graph(self.model, args, batched, self.mixing)
         matrices: tuple[Array | None, ...] = (None,) * len(graph.groups)
         outputs: tuple[Any, ...] = (None,) * len(graph.groups)
         if self.feedback is not None:
@@ -391,7 +404,8 @@ class Learner(brainstate.nn.Module):
     def _flat(self, args: Any, expected: Sequence[Any], sequence: bool = False) -> tuple[Array, ...]:
         step = self._compiled().step
         self._states.check_settings()
-        flat, tree = jax.tree.flatten(tuple(args), is_leaf=lambda x: isinstance(x, Spikes))
+        converted = in_units_of(self.rule.name, tuple(args), step.arguments_tree)
+        flat, tree = jax.tree.flatten(converted, is_leaf=lambda x: isinstance(x, Spikes))
         lead = 1 if sequence else 0
         shapes = [jnp.shape(v)[lead:] if jnp.ndim(v) >= lead else None for v in flat]
         wanted = [v.shape for v in expected]

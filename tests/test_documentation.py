@@ -76,6 +76,10 @@ def test_the_pages_on_transforms_and_loading_run_and_give_what_they_say(page):
     assert found["t"] == found["sample"].x.shape[0] - 1
 
 
+def test_the_page_on_cells_runs(page):
+    assert run_blocks(page("cells"))["grads"].keys() == {"D_RTRL", "BPTT"}
+
+
 def test_the_page_on_the_compiler_prints_the_report_that_it_shows(page, capsys):
     run_blocks(page("compiler"))
     shown = re.search(r"```text\n(.*?)```", page("compiler"), flags=re.DOTALL)[1]

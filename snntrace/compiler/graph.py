@@ -20,7 +20,8 @@ from snntrace.jaxprs import Equation, Variable
 class Group:
     """A hidden group: states of one shape that belong to the same units.
 
-    ``reads[s][q]`` tells whether state s's new value depends on state q's old one, products held.
+    ``reads[s][q]`` tells whether state s's new value depends on state q's old one, products held;
+    `diagonal` whether units act on themselves only.
     """
 
     index: int
@@ -28,6 +29,7 @@ class Group:
     shape: tuple[int, ...]
     n_row_axes: int
     reads: tuple[tuple[bool, ...], ...]
+    diagonal: bool = True
 
     @property
     def n_states(self) -> int:
@@ -50,7 +52,7 @@ class Route:
     """A relation whose output acts on a group position by position: it has an eligibility trace.
 
     `positions` gives for each position of the relation's output the flat position in the group, or
-    -1; None is the identity.
+    -1; None is the identity. They mean nothing for a group that is not position-diagonal.
     """
 
     relation: Dense | Elementwise
@@ -130,7 +132,9 @@ class Graph:
         return tuple(flags)
 
 
-def compile_graph(model: Any, args: Sequence[Any], batched: bool | None = None) -> Graph:
+def compile_graph(
+    model: Any, args: Sequence[Any], batched: bool | None = None, mixing: bool = False
+) -> Graph:
     """Find the hidden groups, the relations and the routes of a model's step.
 
     Parameters
@@ -141,6 +145,8 @@ def compile_graph(model: Any, args: Sequence[Any], batched: bool | None = None) 
         Example arguments of `update`.
     batched : bool, optional
         Whether the first axis of every hidden state is the batch; found from the products if None.
+    mixing : bool
+        Whether units may act on each other without a weight.
 
     Returns
     -------
@@ -166,11 +172,11 @@ def compile_graph(model: Any, args: Sequence[Any], batched: bool | None = None) 
     seen: list[set[int]] = []
     for index, leaves in enumerate(members):
         shape = leaves[0].old.shape
-        found, reads_groups = _routes_into(step, relations, leaves, shape)
+        found, reads_groups, diagonal = _routes_into(step, relations, leaves, shape, mixing)
         seen.append({i for i, other in enumerate(members) if any(v in reads_groups for v in _ends(other))})
         rows = 1 if batched else _count_row_axes(found, shape)
         reads = _who_reads_whom(step, relations, leaves)
-        group = Group(index, leaves, shape, 0 if batched is False else rows, reads)
+        group = Group(index, leaves, shape, 0 if batched is False else rows, reads, diagonal)
         groups.append(group)
         routes += [Route(relation, group, positions) for relation, positions in found]
     _check_loops(groups, seen)
@@ -244,8 +250,12 @@ def _who_reads_whom(
 
 
 def _routes_into(
-    step: StepProgram, relations: Relations, leaves: tuple[StateLeaf, ...], shape: tuple[int, ...]
-) -> tuple[list[tuple[Dense | Elementwise, np.ndarray | None]], set[Variable]]:
+    step: StepProgram,
+    relations: Relations,
+    leaves: tuple[StateLeaf, ...],
+    shape: tuple[int, ...],
+    mixing: bool,
+) -> tuple[list[tuple[Dense | Elementwise, np.ndarray | None]], set[Variable], bool]:
     own = {leaf.new for leaf in leaves}
     elsewhere = {leaf.new for leaf in step.hidden} - own
     uses = [use for r in relations.elementwise for use in r.uses]
@@ -256,10 +266,13 @@ def _routes_into(
         _held(relations) | elsewhere,
         uses,
     )
+    diagonal = True
     for leaf in leaves:
         positions = reached.get(leaf.old)
         if positions is not None and positions is not IDENTITY:
-            raise _not_diagonal(leaf, positions)
+            diagonal = False
+            if not mixing:
+                raise _not_diagonal(leaf, positions)
     found: list[tuple[Dense | Elementwise, np.ndarray | None]] = []
     for relation in relations.all:
         positions = _positions_of(relation, reached, operands, shape)
@@ -268,9 +281,11 @@ def _routes_into(
         if isinstance(relation, Opaque):
             raise CompileError(_no_trace(step, relation, relation.equation))
         if isinstance(positions, Mixed):
-            raise CompileError(_mixed_weight(step, relation, positions.equation))
+            diagonal = False
+            if not mixing:
+                raise CompileError(_mixed_weight(step, relation, positions.equation))
         found.append((relation, positions if isinstance(positions, np.ndarray) else None))
-    return found, set(reached)
+    return found, set(reached), diagonal
 
 
 def _positions_of(
@@ -308,11 +323,18 @@ def _not_diagonal(leaf: StateLeaf, positions: PositionMap) -> CompileError:
     return CompileError(
         f"compile: the old value of a hidden state must act on its own unit only, or through a ParamState, "
         f"got state={leaf.label!r}, where {how}. "
-        "Make the recurrent matrix a ParamState, or put jax.lax.stop_gradient around the operand."
+        "Make the recurrent matrix a ParamState, put jax.lax.stop_gradient around the operand, or compile "
+        "with nondiagonal='exact' where the whole Jacobian fits."
     )
 
 
 def _no_trace(step: StepProgram, relation: Relation, equation: Equation) -> str:
+    if equation.name in ("scan", "cond"):
+        return (
+            f"compile: a parameter on the way to a hidden state must act in a short loop or in none, "
+            f"got {_labels(step, relation)} in {equation.name!r} at {equation.where}. "
+            "Make the loop shorter, or let the parameter act in front of it or behind it."
+        )
     return (
         f"compile: a parameter must reach a hidden state through a matrix product or position by position, "
         f"got {_labels(step, relation)} in {equation.name!r} at {equation.where}. "
@@ -324,5 +346,6 @@ def _mixed_weight(step: StepProgram, relation: Relation, equation: Equation) -> 
     return (
         f"compile: between a parameter and a hidden state every operation must keep positions, "
         f"got {equation.name!r} at {equation.where} after {_labels(step, relation)}. "
-        "Move that operation before the product, or put a trainable product behind it."
+        "Move that operation before the product, put a trainable product behind it, or compile with "
+        "nondiagonal='exact' where the whole Jacobian fits."
     )

@@ -7,13 +7,13 @@ The pass stops where the caller says so (at the outputs of mixing relations, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from snntrace.compiler.primitives import is_elementwise, is_structural, moved_positions
-from snntrace.jaxprs import Atom, Equation, Variable
+from snntrace.compiler.primitives import REDUCTIONS, is_elementwise, is_structural, moved_positions
+from snntrace.jaxprs import Atom, Equation, Variable, from_closed_jaxpr
 
 
 class Identity:
@@ -119,7 +119,8 @@ def act_on(
         if outs and equation.name != "stop_gradient":
             found = [(o, reached[v]) for o, v in outs]
             for i, positions in enumerate(_through(equation, found, kept, target_shape)):
-                reach(equation, i, equation.inputs[i], positions)
+                if positions is not None:
+                    reach(equation, i, equation.inputs[i], positions)
     return reached, operands
 
 
@@ -128,15 +129,80 @@ def _through(
     found: list[tuple[int, PositionMap]],
     kept: set[tuple[Equation, int]],
     target_shape: tuple[int, ...],
-) -> list[PositionMap]:
-    """Carry maps from an equation's outputs to each of its operands."""
+) -> Sequence[PositionMap | None]:
+    """Carry maps from an equation's outputs to each of its operands; None for those that do not act."""
     atoms = list(enumerate(equation.inputs))
+    if equation.name == "scan":
+        return _through_scan(equation, found, target_shape)
+    if equation.name in REDUCTIONS:
+        return [_through_reduction(equation, found[0][1])]
     if is_elementwise(equation):
         return [_through_elementwise(equation, i, atom, found, kept) for i, atom in atoms]
     if is_structural(equation):
         table = moved_positions(equation)
         return [_through_structure(equation, table, i, atom, found, target_shape) for i, atom in atoms]
     return [Mixed(equation) for _ in atoms]
+
+
+def _through_scan(
+    equation: Equation, found: list[tuple[int, PositionMap]], target_shape: tuple[int, ...]
+) -> list[PositionMap | None]:
+    """Carry maps through a loop: what a carried value acts on must be the same at every turn."""
+    params = equation.params
+    body = from_closed_jaxpr(params["jaxpr"])
+    first, n_carry = params["num_consts"], params["num_carry"]
+    behind: dict[int, PositionMap] = {}
+    for o, positions in found:
+        # A row of what a loop stacks acts on what this turn's value acts on.
+        behind[o] = positions if o < n_carry else _every_row(positions, equation.outputs[o].shape, equation)
+    while True:
+        starts: dict[Variable, PositionMap] = {}
+        for o, positions in behind.items():
+            out = body.outputs[o]
+            if isinstance(out, Variable):
+                starts[out] = merge(starts.get(out), positions, out.shape, target_shape, equation)
+        reached, _ = act_on(body.equations, starts, target_shape, ())
+        before = dict(behind)
+        for k in range(n_carry):
+            turned = reached.get(body.inputs[first + k])
+            if turned is not None:
+                shape = body.inputs[first + k].shape
+                behind[k] = merge(behind.get(k), turned, shape, target_shape, equation)
+        if all(k in before and _alike(before[k], m) for k, m in behind.items()):
+            break
+    maps: list[PositionMap | None] = [reached.get(v) for v in body.inputs]
+    for i in range(first + n_carry, len(maps)):
+        row = maps[i]
+        if row is not None and not isinstance(row, Mixed):
+            shape = equation.inputs[i].shape
+            maps[i] = np.broadcast_to(as_array(row, shape[1:]), shape)
+    return maps
+
+
+def _through_reduction(equation: Equation, positions: PositionMap) -> PositionMap:
+    """Give everything that is joined what the join acts on."""
+    if isinstance(positions, Mixed):
+        return Mixed(equation)
+    (operand,), (out,) = equation.inputs, equation.outputs
+    kept = np.expand_dims(as_array(positions, out.shape), tuple(equation.params["axes"]))
+    return np.broadcast_to(kept, operand.shape)
+
+
+def _every_row(positions: PositionMap, shape: tuple[int, ...], equation: Equation) -> PositionMap:
+    """Return what all rows of a stacked value act on."""
+    if isinstance(positions, Mixed):
+        return positions
+    rows = as_array(positions, shape)
+    joined: np.ndarray = rows.max(axis=0)
+    if np.any((rows >= 0) & (rows != joined)):
+        return Mixed(equation)
+    return joined
+
+
+def _alike(one: PositionMap, two: PositionMap) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
+        return np.array_equal(one, two)
+    return one is two or (isinstance(one, Mixed) and isinstance(two, Mixed))
 
 
 def _through_elementwise(

@@ -11,8 +11,12 @@ import jax
 import jax.numpy as jnp
 from brainstate.transform import StatefulFunction
 
+from snntrace.compiler.columns import split_columns
+from snntrace.compiler.control_flow import open_control_flow, refuse_while
+from snntrace.compiler.indices import write_out_indices
 from snntrace.errors import CompileError
 from snntrace.jaxprs import Atom, Constant, Program, Variable, from_closed_jaxpr
+from snntrace.quantities import is_quantity
 
 Path = tuple[Any, ...]
 
@@ -60,16 +64,34 @@ class StepProgram:
     unread_states: tuple[Any, ...]
 
 
+def keys_of(state: Any) -> list[Path]:
+    """Name the arrays of a state within it: the leaves of its value, or the columns of a HiddenGroupState."""
+    if isinstance(state, brainstate.HiddenGroupState):
+        return [(name,) for name in sorted(state.name2index, key=state.name2index.__getitem__)]
+    values = jax.tree_util.tree_leaves_with_path(state.value, is_leaf=is_quantity)
+    return [tuple(getattr(k, "key", getattr(k, "idx", k)) for k in key) for key, _ in values]
+
+
 def leaves_of(states: Sequence[Any]) -> list[Any]:
     """Read the arrays of some states, flat."""
-    return [leaf for state in states for leaf in jax.tree.leaves(state.value)]
+    found: list[Any] = []
+    for state in states:
+        leaves = jax.tree.leaves(state.value)
+        if isinstance(state, brainstate.HiddenGroupState):
+            leaves = [leaf[..., i] for leaf in leaves for i in range(leaf.shape[-1])]
+        found += leaves
+    return found
 
 
 def write_leaves(states: Sequence[Any], leaves: Sequence[Any]) -> None:
     """Write flat arrays back into states."""
     remaining = iter(leaves)
     for state in states:
-        state.value = jax.tree.map(lambda _: next(remaining), state.value)
+        if isinstance(state, brainstate.HiddenGroupState):
+            columns = jnp.stack([next(remaining) for _ in keys_of(state)], axis=-1)
+            state.value = jax.tree.map(lambda _, columns=columns: columns, state.value)
+        else:
+            state.value = jax.tree.map(lambda _: next(remaining), state.value)
 
 
 def kind_of(state: Any) -> str:
@@ -93,6 +115,17 @@ def _check_kept(leaf: StateLeaf) -> None:
         )
 
 
+def _normalised(program: Program, n_results: int, old: Sequence[Variable], kinds: Sequence[str]) -> Program:
+    """Bring a step into a form that keeps positions in sight."""
+    hidden, params = (
+        [v for v, k in zip(old, kinds, strict=True) if k == kind] for kind in ("hidden", "param")
+    )
+    new = program.outputs[n_results:]
+    targets = [a for a, kind in zip(new, kinds, strict=True) if kind == "hidden"]
+    refuse_while(program, [*hidden, *params], [*program.outputs[:n_results], *targets])
+    return write_out_indices(open_control_flow(program, hidden, params, targets))
+
+
 def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     """Trace a model's `update` once.
 
@@ -111,7 +144,8 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     Raises
     ------
     CompileError
-        If the step writes a parameter, or changes a state's shape or number type.
+        If the step writes a parameter, changes a state's shape or number type, or has a `while` loop on the
+        way of a gradient.
     """
     stateful = StatefulFunction(model, return_only_write=False)
     stateful.make_jaxpr(*args)
@@ -124,9 +158,12 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     n_args = len(flat_args)
     n_results = len(jax.tree.leaves(out_shapes[0]))
     known = {id(s): p for p, s in model.states().items()}
-    old_vars, new_vars = list(program.inputs[n_args:]), list(program.outputs[n_results:])
-
-    kinds = [kind_of(state) for state in states for _ in jax.tree.leaves(state.value)]
+    joined = [isinstance(s, brainstate.HiddenGroupState) for s in states for _ in jax.tree.leaves(s.value)]
+    program = split_columns(program, n_args, n_results, joined)
+    old_vars = list(program.inputs[n_args:])
+    kinds = [kind_of(state) for state in states for _ in keys_of(state)]
+    program = _normalised(program, n_results, old_vars, kinds)
+    new_vars = list(program.outputs[n_results:])
     given = [v for v, kind in zip(old_vars, kinds, strict=True) if kind != "param"]
     moving = program.depending_on([*program.inputs[:n_args], *given])
     leaves: dict[str, list[StateLeaf]] = {"param": [], "hidden": [], "other": []}
@@ -135,9 +172,8 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     for state in states:
         kind = kind_of(state)
         base = known.get(id(state), (getattr(state, "name", None) or type(state).__name__,))
-        values = jax.tree_util.tree_leaves_with_path(state.value)
-        for key, _ in values:
-            path = (*base, *(getattr(k, "key", getattr(k, "idx", k)) for k in key))
+        for key in keys_of(state):
+            path = (*base, *key)
             new = new_vars[position]
             if isinstance(new, Constant):
                 program, new = program.name_constant(new, old_vars[position])

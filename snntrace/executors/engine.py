@@ -13,6 +13,7 @@ from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
 from snntrace.compiler.relations import Dense, Elementwise
 from snntrace.compiler.spatial import Signals
 from snntrace.compiler.uniform import collapsing_routes
+from snntrace.executors.exact import FullLayout, check_exact
 from snntrace.executors.layout import Layout
 from snntrace.executors.recursion import Recursion
 from snntrace.executors.signals import StepSignals
@@ -63,8 +64,12 @@ class Engine:
         collapsed = self._find_collapsing() if collapse else set()
         routes = graph.routes if rule.recursion != "full" else ()
         self.layouts = tuple(
-            Layout(route, functions.sites[id(route.relation)], id(route) in collapsed) for route in routes
+            (Layout if route.group.diagonal else FullLayout)(
+                route, functions.sites[id(route.relation)], id(route) in collapsed
+            )
+            for route in routes
         )
+        check_exact(rule.recursion, self.layouts)
 
     def _find_collapsing(self) -> set[int]:
         functions, step = self.functions, self.graph.step
@@ -85,7 +90,7 @@ class Engine:
         return {
             id(route)
             for group in self.graph.groups
-            if not self.recursion.couples(group)
+            if group.diagonal and not self.recursion.couples(group)
             for route in collapsing_routes(functions, group, weights, point, dynamics)
         }
 

@@ -27,6 +27,7 @@ from snntrace.executors.engine import (
 from snntrace.fused.backward import Backward, Gradients, Signals
 from snntrace.fused.forward import Forward, Ran
 from snntrace.fused.stages import Incoming, Port, Stage, Stages
+from snntrace.fused.units import NotFusable
 from snntrace.jaxprs import Variable, read
 
 Array = Any
@@ -49,6 +50,8 @@ class EventPass:
     """
 
     def __init__(self, engine: Engine, dense: frozenset[int] = frozenset()) -> None:
+        if not all(group.diagonal for group in engine.graph.groups):
+            raise NotFusable("units act on each other without a weight")
         self.engine = engine
         self.stages = Stages(engine)
         self.dense = dense

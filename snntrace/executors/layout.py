@@ -16,7 +16,7 @@ import numpy as np
 from snntrace.compiler.graph import Route
 from snntrace.compiler.relations import Dense, Elementwise
 from snntrace.compiler.sites import Site
-from snntrace.executors.recursion import Coefficients, total
+from snntrace.executors.recursion import total
 
 Array = Any
 
@@ -72,7 +72,7 @@ class Layout:
         result = relation.columns(values)  # type: ignore[union-attr]
         return result[:, :1] if self.collapsed else result
 
-    def advance(self, trace: Array, found: Coefficients, operand: Array | None) -> Array:
+    def advance(self, trace: Array, found: Any, operand: Array | None) -> Array:
         """Apply one step, ``eps_s <- sum_q D_sq eps_q + Df_s x``.
 
         Parameters

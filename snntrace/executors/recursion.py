@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
 from snntrace.compiler.coupling import add_coupling, find_coupling, prepare
 from snntrace.compiler.graph import Group
-from snntrace.compiler.perturb import Point, StepFunctions, Weights
+from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
 from snntrace.compiler.sites import Site
+from snntrace.executors.jacobian import Jacobian
 from snntrace.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from snntrace.executors.layout import Layout
 
 Array = Any
 
@@ -26,6 +30,14 @@ class Coefficients(NamedTuple):
 
     d: list[list[Array | None]]
     df: dict[Site, list[Array]]
+
+    def pull(self, lam: Arrays, sites: Mapping[Site, Layout]) -> tuple[Arrays, Arrays]:
+        """Carry a signal one step back, to the old states and to the sites."""
+        posts = []
+        for site, layout in sites.items():
+            df, at = self.df[site], [layout.at_output(values) for values in lam]
+            posts.append(total([a * b for a, b in zip(df, at, strict=True)], df[0]))
+        return self.back(lam), tuple(posts)
 
     def back(self, lam: Sequence[Array]) -> tuple[Array, ...]:
         """Carry a signal one step back, ``D^T lam``."""
@@ -52,7 +64,7 @@ class Recursion:
         self.functions = functions
         self.rule = rule
         self.couplings = (
-            {g.index: find_coupling(functions.graph, g) for g in functions.graph.groups}
+            {g.index: find_coupling(functions.graph, g) for g in functions.graph.groups if g.diagonal}
             if rule.recursion == "coupled"
             else {}
         )
@@ -63,8 +75,10 @@ class Recursion:
 
     def __call__(
         self, group: Group, weights: Weights, point: Point, prepared: dict[int, Any]
-    ) -> Coefficients:
-        """Compute D and Df at a point."""
+    ) -> Coefficients | Jacobian:
+        """Compute D and Df at a point; the whole Jacobian of a group whose units act on each other."""
+        if not group.diagonal:
+            return Jacobian(self.functions, group, weights, point)
         found, df = self.functions.coefficients(group, weights, point)
         n = range(group.n_states)
         d: list[list[Array | None]]

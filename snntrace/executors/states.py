@@ -15,7 +15,7 @@ from snntrace.errors import NotCompiledError
 
 Array = Any
 
-SETTINGS = ("dt", "fit")
+SETTINGS = ("dt", "fit", "t", "i")
 """Entries of brainstate.environ that a step reads while it is traced, and never again."""
 
 
@@ -126,5 +126,6 @@ class ModelStates:
             if name in self.settings and self.settings[name] != now:
                 raise ValueError(
                     f"{self.who}: brainstate.environ[{name!r}] must be as it was at compilation, "
-                    f"{self.settings[name]}, got {now}. Compile a learner for each, or call the model."
+                    f"{self.settings[name]}, got {now}. Compile a learner for each, or let `update` take it "
+                    "as an argument and set it."
                 )

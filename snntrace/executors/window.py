@@ -21,6 +21,7 @@ from snntrace.compiler.sites import Site
 from snntrace.executors.blocks import block_size, scan_blocks
 from snntrace.executors.engine import Engine
 from snntrace.executors.generic_events import Inputs
+from snntrace.executors.layout import Layout
 from snntrace.executors.recorder import Recorder, Tape
 from snntrace.executors.recursion import total
 from snntrace.executors.signals import Given
@@ -84,15 +85,10 @@ class WindowBackward:
         def back(mu: Arrays, now: tuple[Point, Signal | None]) -> tuple[Arrays, Arrays]:
             point, given = now
             lam = mu if given is None else tuple(a + b for a, b in zip(given[0], mu, strict=True))
-            found = engine.recursion(group, weights, point, prepared)
-            posts = []
-            for site, layout in sites.items():
-                df, at = found.df[site], [layout.at_output(values) for values in lam]
-                posts.append(total([a * b for a, b in zip(df, at, strict=True)], df[0]))
-            mu = found.back(lam)
+            mu, posts = engine.recursion(group, weights, point, prepared).pull(lam, sites)
             if given is not None and given[1] is not None:
                 mu = tuple(a + b for a, b in zip(mu, given[1], strict=True))
-            return mu, tuple(posts)
+            return mu, posts
 
         mu, posts = jax.lax.scan(back, start, (points, signal), reverse=True)
         return Adjoint(dict(zip(sites, posts, strict=True)), mu)
@@ -104,9 +100,12 @@ class WindowBackward:
         engine = self.engine
         points = self.recorder.points(xs, tape)
         prepared = engine.recursion.prepare(weights)
-        bases = [self._bases(g, weights, points, prepared) for g in engine.graph.groups]
+        bases = [self._bases(g, weights, points, prepared) if g.diagonal else [] for g in engine.graph.groups]
         result = []
         for layout, trace in zip(engine.layouts, traces, strict=True):
+            if not layout.route.group.diagonal:
+                result.append(self._stepped(layout, weights, points, trace, prepared))
+                continue
             found, relation = bases[layout.route.group.index], layout.relation
             posts = [basis.posts[layout.site] for basis in found]
             if isinstance(relation, Dense):
@@ -120,6 +119,18 @@ class WindowBackward:
                 rows.append(total([*past, grown], grown))
             result.append(jnp.stack(rows))
         return tuple(result)
+
+    def _stepped(
+        self, layout: Layout, weights: Weights, points: Point, trace: Array, prepared: dict[int, Any]
+    ) -> Array:
+        """Bring a trace to a window's end step by step."""
+        engine = self.engine
+
+        def step(trace: Array, point: Point) -> tuple[Array, None]:
+            found = engine.recursion(layout.route.group, weights, point, prepared)
+            return layout.advance(trace, found, engine.operand(layout.relation, weights, point)), None
+
+        return jax.lax.scan(step, trace, points)[0]
 
     def _bases(
         self, group: Group, weights: Weights, points: Point, prepared: dict[int, Any]

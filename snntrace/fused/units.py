@@ -103,6 +103,8 @@ class UnitCode:
                     keep_units(equation, atom, out, self.shape)
                     self.names[out] = self.read(atom)
                 continue
+            if len(equation.outputs) != 1:
+                raise NotFusable(f"{equation.name!r} at {equation.where}")
             (out,) = equation.outputs
             check_unit_shape(out.shape, self.shape, equation)
             self.names[out] = self._assign(self._expression(equation))

@@ -2,11 +2,9 @@
 
 from typing import Any, final
 
-import brainstate
 import jax
 
-from snntrace.nn.cell import Activation, RecurrentCell, activation_function, cell_sizes, with_state
-from snntrace.nn.linear import Linear
+from snntrace.nn.cell import Activation, RecurrentCell, with_state
 
 
 @final
@@ -20,6 +18,13 @@ class GRUCell(RecurrentCell):
         \tilde h^t &= \phi([x^t, r^t h^{t-1}] W_h + b_h) \\
         h^t &= (1 - z^t) h^{t-1} + z^t \tilde h^t
 
+    With `reset_after`, the reset gate acts behind the recurrent product, as in cuDNN,
+
+    .. math:: \tilde h^t = \phi(x^t W_h + b_h + r^t (h^{t-1} U_h + c_h))
+
+    and so meets its own unit's state directly: it has an eligibility trace, where a gate in front of the
+    product gets what it does within a step.
+
     Parameters
     ----------
     num_in : int
@@ -28,7 +33,8 @@ class GRUCell(RecurrentCell):
         The number of units.
     w_init : callable or array of shape (num_in + num_out, num_out)
         Weights of each gate and of the candidate, rows of the input first;
-        ``brainstate.nn.init.Orthogonal()`` if left out.
+        ``brainstate.nn.init.Orthogonal()`` if left out. With `reset_after`, a callable or a number, since the
+        candidate has two matrices.
     b_init : callable or array of shape (num_out,) or None
         Biases; None for none.
     state_init : callable or float or array of shape (num_out,)
@@ -37,6 +43,8 @@ class GRUCell(RecurrentCell):
         The candidate's: name in ``jax.nn`` or ``jax.numpy``, or an elementwise function.
     name : str, optional
         Name of the module.
+    reset_after : bool
+        Whether the reset gate acts behind the candidate's recurrent product.
 
     Raises
     ------
@@ -47,6 +55,9 @@ class GRUCell(RecurrentCell):
     ----------
     K. Cho, B. van Merrienboer, C. Gulcehre, D. Bahdanau, F. Bougares, H. Schwenk, Y. Bengio, "Learning phrase
     representations using RNN encoder-decoder for statistical machine translation", EMNLP, 2014.
+
+    S. Chetlur, C. Woolley, P. Vandermersch, J. Cohen, J. Tran, B. Catanzaro, E. Shelhamer, "cuDNN: efficient
+    primitives for deep learning", arXiv:1410.0759, 2014. (reset behind the product)
 
     Examples
     --------
@@ -68,17 +79,19 @@ class GRUCell(RecurrentCell):
         state_init: Any = 0.0,
         activation: str | Activation = "tanh",
         name: str | None = None,
+        *,
+        reset_after: bool = False,
     ) -> None:
-        super().__init__(name=name)
-        self.num_in, self.num_out = cell_sizes("GRUCell", num_in, num_out)
-        self.in_size, self.out_size = (self.num_in,), (self.num_out,)
-        self.state_init = state_init
-        self.activation = activation_function("GRUCell", activation)
-        init = brainstate.nn.init.Orthogonal() if w_init is None else w_init
+        super().__init__(num_in, num_out, state_init, activation, name)
+        self.reset_after = bool(reset_after)
         both = self.num_in + self.num_out
-        self.Wz = Linear(both, self.num_out, w_init=init, b_init=b_init)
-        self.Wr = Linear(both, self.num_out, w_init=init, b_init=b_init)
-        self.Wh = Linear(both, self.num_out, w_init=init, b_init=b_init)
+        self.Wz = self.gate(both, w_init, b_init)
+        self.Wr = self.gate(both, w_init, b_init)
+        if reset_after:
+            self.Wh = self.gate(self.num_in, w_init, b_init)
+            self.Uh = self.gate(self.num_out, w_init, b_init)
+        else:
+            self.Wh = self.gate(both, w_init, b_init)
 
     def update(self, x: Any) -> jax.Array:
         """Advance by one step.
@@ -97,7 +110,10 @@ class GRUCell(RecurrentCell):
         xh = with_state(self, x, h)
         z = jax.nn.sigmoid(self.Wz(xh))
         r = jax.nn.sigmoid(self.Wr(xh))
-        candidate = self.activation(self.Wh(with_state(self, x, r * h)))
+        if self.reset_after:
+            candidate = self.activation(self.Wh(x) + r * self.Uh(h))
+        else:
+            candidate = self.activation(self.Wh(with_state(self, x, r * h)))
         new = (1.0 - z) * h + z * candidate
         self.h.value = new
         return new

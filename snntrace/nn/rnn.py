@@ -5,8 +5,7 @@ from typing import Any, final
 import brainstate
 import jax
 
-from snntrace.nn.cell import Activation, RecurrentCell, activation_function, cell_sizes, with_state
-from snntrace.nn.linear import Linear
+from snntrace.nn.cell import Activation, RecurrentCell, with_state
 
 
 @final
@@ -64,13 +63,9 @@ class VanillaRNNCell(RecurrentCell):
         activation: str | Activation = "relu",
         name: str | None = None,
     ) -> None:
-        super().__init__(name=name)
-        self.num_in, self.num_out = cell_sizes("VanillaRNNCell", num_in, num_out)
-        self.in_size, self.out_size = (self.num_in,), (self.num_out,)
-        self.state_init = state_init
-        self.activation = activation_function("VanillaRNNCell", activation)
+        super().__init__(num_in, num_out, state_init, activation, name)
         init = brainstate.nn.init.XavierNormal() if w_init is None else w_init
-        self.W = Linear(self.num_in + self.num_out, self.num_out, w_init=init, b_init=b_init)
+        self.W = self.gate(self.num_in + self.num_out, init, b_init)
 
     def update(self, x: Any) -> jax.Array:
         """Advance by one step.

@@ -15,7 +15,9 @@ def is_count(value: Any) -> bool:
     return whole and int(value) >= 1
 
 
-def check_effect(rule: Rule, given: dict[str, Any], window: int | None, fast_solve: bool) -> None:
+def check_effect(
+    rule: Rule, given: dict[str, Any], window: int | None, fast_solve: bool, nondiagonal: str = "refuse"
+) -> None:
     """Refuse options that would have no effect.
 
     Raises
@@ -33,11 +35,11 @@ def check_effect(rule: Rule, given: dict[str, Any], window: int | None, fast_sol
         names, without = [n for n in ("scale", "seed") if n in given], "matrices that are given"
     if not names and given.get("signal") != "output" and "output" in given:
         names, without = ["output"], "signal='state'"
-    if not names and rule.recursion == "full" and (window is not None or not fast_solve):
-        names, without = (
-            ["window" if window is not None else "fast_solve"],
-            "backpropagation through time",
-        )
+    if not names and rule.recursion == "full":
+        used = {
+            "window": window is not None, "fast_solve": not fast_solve, "nondiagonal": nondiagonal != "refuse"
+        }  # fmt: skip
+        names, without = [n for n, is_given in used.items() if is_given], "backpropagation through time"
     if names:
         raise TypeError(
             f"{rule.name}: options must have an effect, got {', '.join(names)}, which {without} does not "
