@@ -7,31 +7,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import stacks
 from nets import double_precision
+from stacks import (
+    ACTIVITIES,
+    N_IN,
+    N_OUT,
+    STACKS,
+    N,
+    Stack,
+    assert_equal_gradients,
+    build,
+    dense_streaming,
+    hidden_activity,
+    recurrent,
+)
 
 import snntrace
 from snntrace import Spikes
-from snntrace.neurons import ALIF, LI, LIF, AdLIF, CurrentLIF, FeedForward, Recurrent
+from snntrace.neurons import LIF
 from snntrace.nn import Linear
 
 pytestmark = pytest.mark.usefixtures("cheap_events")
 
-T, B, N_IN, N, N_OUT = 12, 3, 20, 9, 4
-
-
-class Stack(brainstate.nn.Module):
-    """Layers, and a read-out behind them."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = layers
-        for i, layer in enumerate(layers):
-            setattr(self, f"layer{i}", layer)
-
-    def update(self, x):
-        for layer in self.layers:
-            x = layer(x)
-        return x
+T, B = 12, 3
 
 
 class Tanh(brainstate.nn.Module):
@@ -50,32 +49,7 @@ class Tanh(brainstate.nn.Module):
         return self.h.value
 
 
-def build(make, seed=0):
-    with brainstate.random.seed_context(seed):
-        return make()
-
-
-def recurrent(neuron):
-    return Stack(Recurrent(N_IN, neuron), Linear(N, N_OUT))
-
-
-NETS = {
-    "lif": lambda: recurrent(LIF(N)),
-    "lif, reset in the gradient, learnt leak and threshold": lambda: recurrent(
-        LIF(N, detach_reset=False, learn=("tau_mem", "v_th"))
-    ),
-    "lif, hard reset, a time constant for each unit": lambda: recurrent(
-        LIF(N, reset="hard", tau_mem=np.linspace(5, 30, N) * u.ms)
-    ),
-    "alif, learnt threshold": lambda: recurrent(ALIF(N, learn=("v_th",))),
-    "current lif": lambda: recurrent(CurrentLIF(N)),
-    "adlif, learnt adaptation": lambda: recurrent(AdLIF(N, learn=("a", "b"))),
-    "feed-forward": lambda: Stack(FeedForward(N_IN, LIF(N)), Linear(N, N_OUT)),
-    "two layers and a leaky read-out": lambda: Stack(
-        Recurrent(N_IN, LIF(N)), Recurrent(N, ALIF(7)), FeedForward(7, LI(N_OUT))
-    ),
-    "tanh units": lambda: Stack(Tanh(), Linear(N, N_OUT)),
-}
+NETS = STACKS | {"tanh units": lambda: Stack(Tanh(), Linear(N, N_OUT))}
 RULES = {
     "D_RTRL": (snntrace.D_RTRL, {}),
     "OSTLRecurrent": (snntrace.OSTLRecurrent, {}),
@@ -87,7 +61,7 @@ RULES = {
 
 
 def spike_trains(rate, seed=0, batch=B):
-    return (np.random.default_rng(seed).random((T, batch, N_IN)) < rate).astype(np.float64)
+    return stacks.spike_trains(rate, T, batch, seed)
 
 
 def cross_entropy(outs, labels):
@@ -114,21 +88,42 @@ def assert_equal_paths(net, rule, xs, options, tolerance=1e-9, batch=B):
     return expected
 
 
-def hidden_activity(net, xs):
-    layer = net.layers[0]
-    brainstate.nn.init_all_states(layer, batch_size=xs.shape[1])
-    return float(brainstate.transform.for_loop(layer, jnp.asarray(xs)).mean())
+SINGLE = [pytest.param(name, 1, marks=[] if "alif" in name else pytest.mark.slow) for name in NETS]
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_every_layer_gives_the_gradient_of_dense_products(name):
+@pytest.mark.parametrize(("name", "batch"), [*((name, B) for name in NETS), *SINGLE])
+def test_events_dense_products_and_streaming_agree_at_every_activity_in_every_layer(name, batch):
+    """Ragged and empty samples included, but for a batch of one."""
     with double_precision():
         net = build(NETS[name])
-        xs = spike_trains(0.2)
         if name != "tanh units":
-            assert 0.02 < hidden_activity(net, xs) < 0.7
-        expected = assert_equal_paths(net, snntrace.D_RTRL, xs, {})
-    assert all(np.abs(value).max() > 0 for value in expected.values())
+            assert 0.02 < hidden_activity(net, spike_trains(ACTIVITIES[-1], seed=3, batch=batch)) < 0.8
+        learners = {
+            path: snntrace.compile(
+                net, snntrace.D_RTRL, jnp.zeros((batch, N_IN)), batch_size=batch, path=path
+            )
+            for path in ("dense", "event")
+        }
+        run = {
+            p: x.value_and_grad(lambda outs, e: ((outs * e).sum(), outs), has_aux=True)
+            for p, x in learners.items()
+        }
+        streaming = dense_streaming(learners["dense"])
+        for rate in ACTIVITIES:
+            xs = spike_trains(rate, seed=3, batch=batch)
+            room = T * N_IN
+            if batch > 1:
+                xs[:, 1] = 0
+                xs[T // 2 :, 2] = 0
+            errors = np.random.default_rng(4).normal(size=(T, batch, N_OUT))
+            learners["dense"].reset_state()
+            outs, expected = streaming(xs, errors)
+            if rate == 0.5:
+                assert all(np.abs(value).max() > 0 for value in jax.tree.leaves(expected))
+            for path, x in (("dense", xs), ("event", Spikes.from_dense(xs, capacity=room))):
+                (_, found_outs), grads = run[path](x, errors)
+                np.testing.assert_allclose(found_outs, outs, rtol=1e-9, atol=1e-9)
+                assert_equal_gradients(grads, expected)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -146,16 +141,6 @@ def test_the_fixed_leak_and_no_memory_differ_from_the_neurons_own_memory():
     key = next(k for k in found[0] if "w_in" in str(k))
     assert np.abs(found[0][key] - found[1][key]).max() > 1e-4
     assert np.abs(found[0][key] - found[2][key]).max() > 1e-4
-
-
-def test_every_activity_ragged_and_empty_samples_give_the_gradient_of_dense_products():
-    with double_precision():
-        net = build(NETS["lif"])
-        for rate in (0.0, 0.001, 0.01, 0.1, 0.5):
-            xs = spike_trains(rate, seed=3)
-            xs[:, 1] = 0
-            xs[T // 2 :, 2] = 0
-            assert_equal_paths(net, snntrace.D_RTRL, xs, {})
 
 
 def test_graded_events_and_a_single_sample_give_the_gradient_of_dense_products():

@@ -6,53 +6,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import stacks
 from nets import double_precision
+from stacks import (
+    ACTIVITIES,
+    N_IN,
+    N_OUT,
+    STACKS,
+    N,
+    assert_equal_gradients,
+    build,
+    dense_streaming,
+    hidden_activity,
+    recurrent,
+)
 
 import snntrace
 from snntrace import Spikes
 from snntrace.fused.rows import RING
-from snntrace.neurons import ALIF, LI, LIF, AdLIF, CurrentLIF, FeedForward, Recurrent
-from snntrace.nn import Linear
+from snntrace.neurons import LIF
 
-T, N_IN, N, N_OUT, WINDOW = 41, 20, 9, 4, 8
-
-
-class Stack(brainstate.nn.Module):
-    """Layers, and a read-out behind them."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = layers
-        for i, layer in enumerate(layers):
-            setattr(self, f"layer{i}", layer)
-
-    def update(self, x):
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-
-def recurrent(neuron):
-    return Stack(Recurrent(N_IN, neuron), Linear(N, N_OUT))
-
-
-NETS = {
-    "lif": lambda: recurrent(LIF(N)),
-    "lif, reset in the gradient, learnt leak and threshold": lambda: recurrent(
-        LIF(N, detach_reset=False, learn=("tau_mem", "v_th"))
-    ),
-    "lif, hard reset, a time constant for each unit": lambda: recurrent(
-        LIF(N, reset="hard", tau_mem=np.linspace(5, 30, N) * u.ms)
-    ),
-    "alif, learnt threshold": lambda: recurrent(ALIF(N, learn=("v_th",))),
-    "current lif": lambda: recurrent(CurrentLIF(N)),
-    "adlif, learnt adaptation": lambda: recurrent(AdLIF(N, learn=("a", "b"))),
-    "feed-forward": lambda: Stack(FeedForward(N_IN, LIF(N)), Linear(N, N_OUT)),
-    "two layers and a leaky read-out": lambda: Stack(
-        Recurrent(N_IN, LIF(N)), Recurrent(N, ALIF(7)), FeedForward(7, LI(N_OUT))
-    ),
-    "spikes are the result": lambda: Stack(Recurrent(N_IN, ALIF(N_OUT))),
-}
+T, WINDOW = 41, 8
 RULES = {
     "D_RTRL": (snntrace.D_RTRL, {}),
     "OSTLRecurrent": (snntrace.OSTLRecurrent, {}),
@@ -66,18 +40,13 @@ RULES = {
 }  # fmt: skip
 
 
-def build(make, seed=0):
-    with brainstate.random.seed_context(seed):
-        return make()
-
-
 def compiled(net, rule=snntrace.D_RTRL, batch=1, **options):
     n_in = net.layers[0].in_size[-1]
     return snntrace.compile(net, rule, jnp.zeros((batch, n_in)), batch_size=batch, **options)
 
 
 def spike_trains(rate, seed=0, batch=1, length=T, n_in=N_IN):
-    return (np.random.default_rng(seed).random((length, batch, n_in)) < rate).astype(float)
+    return stacks.spike_trains(rate, length, batch, seed, n_in)
 
 
 def errors_like(xs, seed=1, n_out=N_OUT):
@@ -86,33 +55,6 @@ def errors_like(xs, seed=1, n_out=N_OUT):
 
 def labels_like(xs, seed=2):
     return np.random.default_rng(seed).integers(0, N_OUT, xs.shape[:2])
-
-
-def hidden_activity(net, xs):
-    layer = net.layers[0]
-    brainstate.nn.init_all_states(layer, batch_size=xs.shape[1])
-    return float(brainstate.transform.for_loop(layer, jnp.asarray(xs)).mean())
-
-
-def dense_streaming(learner, xs, errors, labels=None):
-    """Sum `brainstate.transform.grad` around `update`; return outputs and gradients."""
-    weights = learner.param_states
-
-    def step_loss(x, error, *label):
-        out = learner.update(x, **({"y_target": label[0]} if label else {}))
-        return (out * error).sum(), out
-
-    @brainstate.transform.jit
-    def run(*given):
-        def step(total, now):
-            grads, out = brainstate.transform.grad(step_loss, weights, has_aux=True)(*now)
-            return jax.tree.map(jnp.add, total, grads), out
-
-        zeros = jax.tree.map(jnp.zeros_like, {path: s.value for path, s in weights.items()})
-        return brainstate.transform.scan(step, zeros, given)
-
-    grads, outs = run(*map(jnp.asarray, (xs, errors, *(() if labels is None else (labels,)))))
-    return np.asarray(outs), grads
 
 
 def streamed(stream, xs, errors, labels=None):
@@ -124,21 +66,13 @@ def streamed(stream, xs, errors, labels=None):
     return np.array(outs)
 
 
-def assert_equal_gradients(found, expected, tolerance=1e-9):
-    assert found.keys() == expected.keys()
-    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
-    for key, (a, b) in zip(jax.tree.leaves_with_path(expected), pairs, strict=True):
-        scale = max(np.abs(np.asarray(b)).max(), 1e-6)
-        assert np.abs(np.asarray(a) - np.asarray(b)).max() <= tolerance * scale, key[0]
-
-
 def assert_equal_streams(net, rule, xs, options, tolerance=1e-9, window=WINDOW, target=False):
     batch = xs.shape[1]
     errors = errors_like(xs)
     labels = labels_like(xs) if target else None
     learner = compiled(net, rule, batch, **options)
     stream = learner.stream(window=window, path="event")
-    outs, expected = dense_streaming(learner, xs, errors, labels)
+    outs, expected = dense_streaming(learner)(xs, errors, labels)
     found = streamed(stream, xs, errors, labels)
     np.testing.assert_allclose(found, outs, rtol=tolerance, atol=tolerance)
     gradients = stream.gradients()
@@ -146,10 +80,10 @@ def assert_equal_streams(net, rule, xs, options, tolerance=1e-9, window=WINDOW, 
     return gradients, stream, learner
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", STACKS)
 def test_every_layer_gives_the_gradient_of_dense_streaming(name):
     with double_precision():
-        net = build(NETS[name])
+        net = build(STACKS[name])
         xs = spike_trains(0.2)
         assert 0.01 < hidden_activity(net, xs) < 0.7
         found, _, _ = assert_equal_streams(net, snntrace.D_RTRL, xs, {})
@@ -160,16 +94,16 @@ def test_every_layer_gives_the_gradient_of_dense_streaming(name):
 def test_every_rule_gives_the_gradient_of_dense_streaming(name):
     rule, options = RULES[name]
     with double_precision():
-        net, xs = build(NETS["alif, learnt threshold"]), spike_trains(0.2, batch=3)
+        net, xs = build(STACKS["alif, learnt threshold"]), spike_trains(0.2, batch=3)
         assert 0.01 < hidden_activity(net, xs) < 0.7
         assert_equal_streams(net, rule, xs, options, target=rule.signal == "target")
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.001, 0.01, 0.1, 0.5])
+@pytest.mark.parametrize("rate", ACTIVITIES)
 def test_every_activity_gives_the_gradient_of_dense_streaming_when_the_ring_of_windows_wraps(rate):
     length, window = 2 * 2 * RING + 3, 2
     with double_precision():
-        net = build(NETS["lif, hard reset, a time constant for each unit"])
+        net = build(STACKS["lif, hard reset, a time constant for each unit"])
         xs = spike_trains(rate, batch=3, length=length)
         if rate >= 0.1:
             assert 0.01 < hidden_activity(net, xs) < 0.8
@@ -184,12 +118,12 @@ def test_every_activity_gives_the_gradient_of_dense_streaming_when_the_ring_of_w
 @pytest.mark.parametrize("window", [1, 7, T, 3 * T])
 def test_the_length_of_a_window_does_not_change_the_gradient(window):
     with double_precision():
-        net = build(NETS["alif, learnt threshold"])
+        net = build(STACKS["alif, learnt threshold"])
         assert_equal_streams(net, snntrace.D_RTRL, spike_trains(0.2), {}, window=window)
 
 
 def test_single_precision_gives_the_gradient_of_dense_streaming():
-    net, xs = build(NETS["lif"]), spike_trains(0.2).astype(np.float32)
+    net, xs = build(STACKS["lif"]), spike_trains(0.2).astype(np.float32)
     assert 0.01 < hidden_activity(net, xs) < 0.7
     found, _, _ = assert_equal_streams(net, snntrace.D_RTRL, xs, {}, tolerance=1e-5)
     assert {np.asarray(v).dtype for v in jax.tree.leaves(found)} == {np.dtype("float32")}
@@ -197,7 +131,7 @@ def test_single_precision_gives_the_gradient_of_dense_streaming():
 
 def test_a_stream_gives_the_gradient_of_the_whole_sequence_by_events():
     with double_precision():
-        net, xs = build(NETS["current lif"]), spike_trains(0.2)
+        net, xs = build(STACKS["current lif"]), spike_trains(0.2)
         assert 0.01 < hidden_activity(net, xs) < 0.7
         errors = errors_like(xs)
         learner = compiled(net, path="event")
@@ -209,7 +143,7 @@ def test_a_stream_gives_the_gradient_of_the_whole_sequence_by_events():
 
 def test_weights_may_change_in_the_middle_of_a_window():
     with double_precision():
-        net = build(NETS["lif, reset in the gradient, learnt leak and threshold"])
+        net = build(STACKS["lif, reset in the gradient, learnt leak and threshold"])
         xs = spike_trains(0.2)
         errors, learner = errors_like(xs), compiled(net)
         start = {path: state.value for path, state in learner.param_states.items()}
@@ -219,7 +153,7 @@ def test_weights_may_change_in_the_middle_of_a_window():
             params = {path: jax.tree.map(lambda v, s=scale: s * v, value) for path, value in start.items()}
             for path, value in params.items():
                 learner.param_states[path].value = value
-            part, grads = dense_streaming(learner, xs[begin:end], errors[begin:end])
+            part, grads = dense_streaming(learner)(xs[begin:end], errors[begin:end])
             outs.append(part)
             expected = grads if expected is None else jax.tree.map(jnp.add, expected, grads)
             stream.update(params)
@@ -231,17 +165,17 @@ def test_weights_may_change_in_the_middle_of_a_window():
 
 def test_a_sample_that_is_reset_begins_anew_and_leaves_its_gradient():
     with double_precision():
-        net, xs = build(NETS["alif, learnt threshold"]), spike_trains(0.2, batch=3)
+        net, xs = build(STACKS["alif, learnt threshold"]), spike_trains(0.2, batch=3)
         errors, learner = errors_like(xs), compiled(net, batch=3)
         stream = learner.stream(window=WINDOW)
-        _, first = dense_streaming(learner, xs[:19], errors[:19])
+        _, first = dense_streaming(learner)(xs[:19], errors[:19])
         streamed(stream, xs[:19], errors[:19])
         stream.reset([False, True, False])
         for state in net.layers[0].states(brainstate.HiddenState).values():
             state.value = state.value.at[1].set(0)
         for trace in learner.traces:
             trace.value = trace.value.at[:, 1].set(0)
-        outs, second = dense_streaming(learner, xs[19:], errors[19:])
+        outs, second = dense_streaming(learner)(xs[19:], errors[19:])
         np.testing.assert_allclose(streamed(stream, xs[19:], errors[19:]), outs, rtol=1e-9, atol=1e-9)
         assert_equal_gradients(stream.gradients(), jax.tree.map(jnp.add, first, second))
         stream.reset()
@@ -252,14 +186,14 @@ def test_a_sample_that_is_reset_begins_anew_and_leaves_its_gradient():
 
 def test_learner_and_stream_go_on_where_the_other_stopped():
     with double_precision():
-        net, xs = build(NETS["lif"]), spike_trains(0.2)
+        net, xs = build(STACKS["lif"]), spike_trains(0.2)
         errors, learner = errors_like(xs), compiled(net)
-        _, expected = dense_streaming(learner, xs, errors)
+        _, expected = dense_streaming(learner)(xs, errors)
         learner.reset_state()
         total = None
         for k, (begin, end) in enumerate([(0, 10), (10, 25), (25, T)]):
             if k % 2 == 0:
-                _, grads = dense_streaming(learner, xs[begin:end], errors[begin:end])
+                _, grads = dense_streaming(learner)(xs[begin:end], errors[begin:end])
             else:
                 stream = learner.stream(window=WINDOW)
                 streamed(stream, xs[begin:end], errors[begin:end])
@@ -271,7 +205,7 @@ def test_learner_and_stream_go_on_where_the_other_stopped():
 
 def test_gradients_may_be_looked_at_and_begun_anew_at_any_step():
     with double_precision():
-        net, xs = build(NETS["lif"]), spike_trains(0.2)
+        net, xs = build(STACKS["lif"]), spike_trains(0.2)
         errors, learner = errors_like(xs), compiled(net)
         stream = learner.stream(window=WINDOW)
         whole = learner.stream(window=WINDOW)
@@ -287,7 +221,7 @@ def test_gradients_may_be_looked_at_and_begun_anew_at_any_step():
 
 def test_listed_units_with_sizes_are_the_array_that_they_list():
     with double_precision():
-        net = build(NETS["lif"])
+        net = build(STACKS["lif"])
         xs = spike_trains(0.3, batch=3) * np.random.default_rng(5).normal(1, 0.3, (T, 3, N_IN))
         errors, learner = errors_like(xs), compiled(net, batch=3)
         listed, dense = learner.stream(window=WINDOW), learner.stream(window=WINDOW)
@@ -314,9 +248,9 @@ def cross_entropy(outs, labels):
 @pytest.mark.parametrize("as_lists", [False, True])
 def test_a_recording_is_its_steps(kind, as_lists):
     with double_precision():
-        net, xs = build(NETS["lif"]), spike_trains(0.2, batch=3)
+        net, xs = build(STACKS["lif"]), spike_trains(0.2, batch=3)
         learner = compiled(net, batch=3)
-        outs, _ = dense_streaming(learner, xs, errors_like(xs))
+        outs, _ = dense_streaming(learner)(xs, errors_like(xs))
         learner.reset_state()
         labels, values = labels_like(xs), errors_like(xs)
         labels[:, 2] = -1
@@ -340,10 +274,10 @@ def test_a_recording_is_its_steps(kind, as_lists):
 
 def test_a_recording_projects_its_targets():
     with double_precision():
-        net, xs = build(NETS["lif"]), spike_trains(0.2, batch=3)
+        net, xs = build(STACKS["lif"]), spike_trains(0.2, batch=3)
         errors, labels = errors_like(xs), labels_like(xs)
         learner = compiled(net, snntrace.OSTTP, 3, B_list="normal")
-        _, expected = dense_streaming(learner, xs, errors, labels)
+        _, expected = dense_streaming(learner)(xs, errors, labels)
         learner.reset_state()
         for target in (labels, np.eye(N_OUT)[labels]):
             stream = learner.stream(window=WINDOW)
@@ -357,7 +291,7 @@ def test_a_model_without_kernels_streams_by_dense_products_and_says_so():
         assert 0.01 < hidden_activity(net, xs) < 0.7
         errors, learner = errors_like(xs), compiled(net, batch=3)
         stream, recording = learner.stream(), learner.stream()
-        outs, expected = dense_streaming(learner, xs, errors)
+        outs, expected = dense_streaming(learner)(xs, errors)
         assert stream.path.startswith("dense (the state")
         assert "held" in repr(stream)
         np.testing.assert_allclose(streamed(stream, xs, errors), outs, rtol=1e-9, atol=1e-9)
@@ -374,7 +308,7 @@ def test_a_model_without_kernels_streams_by_dense_products_and_says_so():
 
 def test_the_dense_and_the_event_driven_stream_agree():
     with double_precision():
-        net, xs = build(NETS["two layers and a leaky read-out"]), spike_trains(0.2)
+        net, xs = build(STACKS["two layers and a leaky read-out"]), spike_trains(0.2)
         errors, learner = errors_like(xs), compiled(net)
         found = []
         for path in ("dense", "event"):
@@ -387,7 +321,7 @@ def test_the_dense_and_the_event_driven_stream_agree():
 
 
 def test_traces_of_inputs_that_fell_silent_fade_to_nothing():
-    net = build(NETS["lif, hard reset, a time constant for each unit"])
+    net = build(STACKS["lif, hard reset, a time constant for each unit"])
     stream = compiled(net).stream(window=WINDOW)
     xs = spike_trains(0.5, length=2 * RING * WINDOW * 8).astype(np.float32)
     xs[20:] = 0
@@ -401,7 +335,7 @@ def test_traces_of_inputs_that_fell_silent_fade_to_nothing():
 
 def test_a_million_steps_stay_finite_and_end_as_a_fresh_run_from_the_same_traces():
     length, last, block = 1_000_000, 500, 100_000
-    net = build(NETS["lif, hard reset, a time constant for each unit"])
+    net = build(STACKS["lif, hard reset, a time constant for each unit"])
     learner = compiled(net)
     stream, rng, largest = learner.stream(), np.random.default_rng(3), []
     for k in range(length // block):
@@ -417,14 +351,14 @@ def test_a_million_steps_stay_finite_and_end_as_a_fresh_run_from_the_same_traces
     stream.sync()
     stream.reset_gradients()
     xs = spike_trains(0.2, seed=9, length=last).astype(np.float32)
-    assert 0.01 < hidden_activity(build(NETS["lif, hard reset, a time constant for each unit"]), xs) < 0.7
-    outs, expected = dense_streaming(learner, xs, errors_like(xs))
+    assert 0.01 < hidden_activity(build(STACKS["lif, hard reset, a time constant for each unit"]), xs) < 0.7
+    outs, expected = dense_streaming(learner)(xs, errors_like(xs))
     np.testing.assert_allclose(streamed(stream, xs, errors_like(xs)), outs, rtol=1e-4, atol=1e-4)
     assert_equal_gradients(stream.gradients(), expected, 1e-4)
 
 
 def test_a_stream_refuses_what_does_not_fit():
-    learner = compiled(build(NETS["lif"]))
+    learner = compiled(build(STACKS["lif"]))
     stream = learner.stream(window=WINDOW)
     with pytest.raises(ValueError, match="learn must follow the step"):
         stream.learn(np.zeros((1, N_OUT)))
@@ -450,15 +384,15 @@ def test_a_stream_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="params must have the keys"):
         stream.update({("nowhere",): np.zeros(3)})
     with pytest.raises(ValueError, match="stream must run under a rule with traces"):
-        compiled(build(NETS["lif"]), snntrace.BPTT).stream()
+        compiled(build(STACKS["lif"]), snntrace.BPTT).stream()
 
 
 def test_a_model_without_a_batch_axis_streams():
     with double_precision():
-        net, xs = build(NETS["lif"]), spike_trains(0.2)
+        net, xs = build(STACKS["lif"]), spike_trains(0.2)
         learner = snntrace.compile(net, snntrace.D_RTRL, jnp.zeros(N_IN))
         stream, errors = learner.stream(window=WINDOW, path="event"), errors_like(xs)[:, 0]
-        outs, expected = dense_streaming(learner, xs[:, 0], errors)
+        outs, expected = dense_streaming(learner)(xs[:, 0], errors)
         np.testing.assert_allclose(streamed(stream, xs[:, 0], errors), outs, rtol=1e-9, atol=1e-9)
         assert_equal_gradients(stream.gradients(), expected)
         again = learner.stream(window=WINDOW)
