@@ -17,7 +17,7 @@ from snntrace.datasets.unpack import cache_folder
 from snntrace.events.native import n_threads
 
 FILE = "crossover.json"
-VERSION = 1
+VERSION = 2
 SATURATED = 1 / 3
 """Rate above which spiking units seldom get, however active their inputs are."""
 CACHED = 1 << 22
@@ -189,13 +189,30 @@ def costs_file() -> Path:
     return Path(chosen).expanduser() if chosen else cache_folder() / FILE
 
 
-def store(costs: Costs) -> Path:
+class Known(NamedTuple):
+    """What was measured on this machine.
+
+    Attributes
+    ----------
+    costs : Costs
+        Costs, or assumed ones.
+    trials : mapping of str to {'event', 'dense'}
+        The faster path for kinds of sequences that were tried (see `snntrace.trials`).
+    """
+
+    costs: Costs
+    trials: Mapping[str, str]
+
+
+def store(costs: Costs, trials: Mapping[str, str] | None = None) -> Path:
     """Keep costs for this machine.
 
     Parameters
     ----------
     costs : Costs
         What was measured.
+    trials : mapping of str to {'event', 'dense'}, optional
+        What was tried with these costs.
 
     Returns
     -------
@@ -206,13 +223,30 @@ def store(costs: Costs) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     with os.fdopen(handle, "w") as file:
-        json.dump({"machine": machine(), "costs": asdict(costs)}, file, indent=1)
+        json.dump(
+            {"machine": machine(), "costs": asdict(costs), "trials": dict(trials or {})}, file, indent=1
+        )
     Path(name).replace(path)
     _read.clear()
     return path
 
 
-_read: dict[tuple[Path, int], Costs] = {}
+def keep_trial(key: str, way: str) -> None:
+    """Keep which path a trial found faster, beside the costs that were measured on this machine.
+
+    Parameters
+    ----------
+    key : str
+        The kind of sequence.
+    way : {'event', 'dense'}
+        The faster path.
+    """
+    known = known_measurements()
+    store(known.costs, {**known.trials, key: way})
+
+
+_read: dict[tuple[Path, int], Known] = {}
+ASSUMED = Known(DEFAULT, {})
 
 
 def known_costs() -> Costs:
@@ -223,6 +257,17 @@ def known_costs() -> Costs:
     Costs
         The costs.
     """
+    return known_measurements().costs
+
+
+def known_measurements() -> Known:
+    """Return what was measured on this machine, or `ASSUMED`.
+
+    Returns
+    -------
+    Known
+        Costs and trials.
+    """
     path = costs_file()
     try:
         key = (path, path.stat().st_mtime_ns)
@@ -231,13 +276,14 @@ def known_costs() -> Costs:
         return _read[key]
     except (OSError, ValueError, KeyError, TypeError):
         # Whatever is not readable as ours is as good as none: it can be measured again at any time.
-        return DEFAULT
+        return ASSUMED
 
 
-def _parse(stored: Mapping[str, Any]) -> Costs:
+def _parse(stored: Mapping[str, Any]) -> Known:
     if stored["machine"] != machine():
-        return DEFAULT
+        return ASSUMED
     event, dense = (tuple(map(float, stored["costs"][name])) for name in ("event", "dense"))
     if len(event) != len(DEFAULT.event) or len(dense) != len(DEFAULT.dense):
-        return DEFAULT
-    return Costs(event, dense, str(stored["costs"]["source"]))
+        return ASSUMED
+    trials = {str(key): str(way) for key, way in stored["trials"].items() if way in ("event", "dense")}
+    return Known(Costs(event, dense, str(stored["costs"]["source"])), trials)

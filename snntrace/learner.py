@@ -297,9 +297,8 @@ class Learner(brainstate.nn.Module):
         flat = self._flat(xs, self._compiled().step.arguments, sequence=True)
         return self._unroll(flat, y_target, carry, self._plan(flat, carry))
 
-    def _plan(self, flat: tuple[Array, ...], carry: bool) -> Plan:
-        look = not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(flat))
-        return self.paths.plan(flat, carry, look)
+    def _plan(self, flat: tuple[Array, ...], carry: bool, run: Callable[[Plan], Any] | None = None) -> Plan:
+        return self.paths.plan(flat, carry, _is_known(flat), run)
 
     def _unroll(self, flat: tuple[Array, ...], y_target: Any, carry: bool, plan: Plan) -> Any:
         graph = self._compiled()
@@ -390,7 +389,11 @@ class Learner(brainstate.nn.Module):
         def value_and_grad(xs: Any, *targets: Any, y_target: Any = None) -> Any:
             flat = self._flat(self._arguments(xs), self._compiled().step.arguments, True)
             self.projection.check(y_target, (flat[0].shape[0],))
-            return jitted(flat, targets, y_target, self._plan(flat, carry))
+            given = (flat, targets, y_target)
+            # Only a sequence that stands alone may be run once more to see how long it takes.
+            alone = not carry and _is_known((given, self._states.params()))
+            plan = self._plan(flat, carry, partial(jitted, *given) if alone else None)
+            return jitted(*given, plan)
 
         return value_and_grad
 
@@ -434,6 +437,11 @@ class Learner(brainstate.nn.Module):
                 f"got {value.dtype}. Compile with an example of type {value.dtype}."
             )
         return value if value.dtype == dtype else value.astype(dtype)
+
+
+def _is_known(values: Any) -> bool:
+    """Tell whether no value is that of a function that is being traced."""
+    return not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
 
 
 def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, **options: Any) -> Learner:

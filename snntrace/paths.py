@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +15,7 @@ import numpy as np
 from snntrace.compiler.operands import Operand, operand_of
 from snntrace.compiler.relations import Dense
 from snntrace.compiler.report import ProductPath
-from snntrace.costs import known_costs
+from snntrace.costs import ASSUMED, keep_trial, known_costs, known_measurements
 from snntrace.crossover import Given, choose, highest_rate, work_of
 from snntrace.errors import CompileError
 from snntrace.events.spikes import Spikes
@@ -21,6 +23,7 @@ from snntrace.executors.engine import Engine
 from snntrace.executors.events import EventPass, event_unroll
 from snntrace.executors.sequence import unroll_function
 from snntrace.fused.units import NotFusable
+from snntrace.trials import faster, is_close, signature
 
 Array = Any
 PATHS = ("auto", "dense", "event")
@@ -123,6 +126,7 @@ class Paths:
         self.native = jax.default_backend() == "cpu"
         self.products = self._products()
         self._passes: dict[frozenset[int], EventPass] = {}
+        self._trials: dict[str, str] = {}
         self.reason = self._dense_reason()
         self.unstaged = self.reason or self._find_stages()
         self._check_events()
@@ -192,7 +196,13 @@ class Paths:
 
     # Sequences ---------------------------------------------------------------------------------
 
-    def plan(self, xs: Sequence[Any], carry: bool, look: bool = False) -> Plan:
+    def plan(
+        self,
+        xs: Sequence[Any],
+        carry: bool,
+        look: bool = False,
+        run: Callable[[Plan], Any] | None = None,
+    ) -> Plan:
         """Decide how a sequence runs.
 
         Parameters
@@ -204,6 +214,9 @@ class Paths:
         look : bool
             Whether to look into arrays, which cannot be traced ones then; without, arrays run dense unless
             ``path='event'``.
+        run : callable, optional
+            Runs the sequence by a plan and changes nothing. With it, both ways are tried where the estimates
+            are close.
 
         Returns
         -------
@@ -216,6 +229,9 @@ class Paths:
         given = [Given(most_events(x), True) if isinstance(x, Spikes) else Given(None, False) for x in xs]
         if look and staged and self._worth_compiling(int(xs[0].shape[0])):
             given = [g if g.listed else Given(sampled_rate(x), False) for g, x in zip(given, xs, strict=True)]
+        tried = self._tried(int(xs[0].shape[0]), given, run if look else None) if staged else None
+        if tried is not None:
+            return Plan("dense") if tried == "dense" else Plan("stages")
         ways = self._ways(int(xs[0].shape[0]), given, staged)
         if not any(ways[p.relation] == "event" for p in self.products):
             return Plan("dense")
@@ -238,6 +254,23 @@ class Paths:
         unknown = [Given(None, False)] * len(self.engine.graph.step.arguments)
         work = work_of(self.engine, steps, self._batch, unknown)
         return known_costs().seconds(work)[1] >= WORTH_COMPILING
+
+    def _tried(self, steps: int, given: Sequence[Given], run: Callable[[Plan], Any] | None) -> str | None:
+        """Say which way was found faster where the estimates are close; None if nothing was tried."""
+        known = known_measurements()
+        asked = self.choose is not choose or any(p.wanted != "auto" for p in self.products)
+        if asked or known is ASSUMED or all(g.rate is None for g in given):
+            return None
+        if not is_close(*known.costs.seconds(work_of(self.engine, steps, self._batch, given))):
+            return None
+        key = signature(self.engine, steps, self._batch, given)
+        if run is not None and key not in known.trials and key not in self._trials:
+            way = faster({"event": partial(run, Plan("stages")), "dense": partial(run, Plan("dense"))})
+            self._trials[key] = way
+            # Where it cannot be kept, it is tried once a learner.
+            with suppress(OSError):
+                keep_trial(key, way)
+        return known.trials.get(key, self._trials.get(key))
 
     def _ways(self, steps: int, given: Sequence[Given], staged: bool) -> dict[Dense, str]:
         """Join what the user wants and what is chosen for the rest."""

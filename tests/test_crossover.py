@@ -1,4 +1,5 @@
 import json
+import time
 
 import brainstate
 import jax
@@ -8,23 +9,25 @@ import pytest
 from typer.testing import CliRunner
 
 import snntrace
-from snntrace import Spikes, calibration, costs, crossover
+from snntrace import Spikes, calibration, costs, crossover, paths
 from snntrace.calibration import Measured
 from snntrace.cli import app
-from snntrace.costs import DEFAULT, Costs, known_costs, sizes, store
+from snntrace.costs import DEFAULT, Costs, known_costs, known_measurements, sizes, store
 from snntrace.crossover import Given, choose, highest_rate, work_of
 from snntrace.neurons import LIF, Recurrent
 from snntrace.paths import WORTH_COMPILING, sampled_rate
+from snntrace.trials import faster, signature
 
 T, B, N_IN, N = 100, 64, 700, 256
 EQUAL = Costs((0, 0, 0, 1e-9, 0, 0, 0, 0), (0, 0, 0, 0.3e-9 / 2, 0), "assumed by a test")
 """By events and dense, synaptic operations cost the same where three in ten inputs are active."""
 
 
-def learner(**options):
+def learner(sizes=(B, N_IN, N), **options):
+    batch, n_in, n = sizes
     with brainstate.random.seed_context(0):
-        layer = Recurrent(N_IN, LIF(N))
-    return snntrace.compile(layer, snntrace.D_RTRL, jnp.zeros((B, N_IN)), batch_size=B, **options)
+        layer = Recurrent(n_in, LIF(n))
+    return snntrace.compile(layer, snntrace.D_RTRL, jnp.zeros((batch, n_in)), batch_size=batch, **options)
 
 
 def two_threads(monkeypatch):
@@ -131,6 +134,75 @@ def test_the_report_says_up_to_which_rate_events_are_taken(costs_file, monkeypat
     assert "up to 30% of active inputs" in str(learner().report)
     assert "assumed by a test" in str(learner().report)
     assert "active inputs" not in str(learner(path="event").report)
+
+
+def squared(outs):
+    return jnp.mean(outs * outs)
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Which learners ran both paths, instead of a measurement that would depend on the machine."""
+    runs = []
+
+    def faster(ways):
+        runs.append([jax.block_until_ready(run()) for run in ways.values()])
+        return "dense"
+
+    monkeypatch.setattr(paths, "faster", faster)
+    return runs
+
+
+SMALL = (3, 40, 9)
+
+
+def lists_of(rate, steps=20, seed=0):
+    return Spikes.from_dense(np.random.default_rng(seed).random((steps, *SMALL[:2])) < rate)
+
+
+def test_close_estimates_are_decided_by_a_trial_that_the_machine_remembers(costs_file, tried):
+    store(EQUAL)
+    found, lists = learner(SMALL), lists_of(0.25)
+    assert found.paths.plan((lists,), False, look=True).route == "stages"
+    before = [s.value.copy() for s in found.model.states().values() if hasattr(s.value, "copy")]
+    loss, _ = found.value_and_grad(squared)(lists)
+    after = [s.value for s in found.model.states().values() if hasattr(s.value, "copy")]
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+    ((by_events, _), (by_dense, _)), *others = tried
+    assert not others
+    np.testing.assert_allclose([by_events, by_dense], loss, rtol=1e-5)
+    assert list(known_measurements().trials.values()) == ["dense"]
+    for again in (found, learner(SMALL)):
+        assert again.paths.plan((lists,), False, look=True).route == "dense"
+        again.value_and_grad(squared)(lists)
+    assert len(tried) == 1
+    store(EQUAL)
+    assert known_measurements().trials == {}
+
+
+def test_nothing_is_tried_where_it_is_clear_asked_for_or_not_measured(costs_file, tried):
+    lists = lists_of(0.25)
+    learner(SMALL).value_and_grad(squared)(lists)
+    store(EQUAL)
+    found = learner(SMALL)
+    found.value_and_grad(squared)(lists_of(0.05))
+    found.value_and_grad(squared, carry=True)(lists)
+    brainstate.transform.jit(found.value_and_grad(squared))(lists)
+    learner(SMALL, path={"w_in": "event"}).value_and_grad(squared)(lists)
+    assert tried == []
+
+
+def test_a_trial_takes_what_ran_faster():
+    assert faster({"event": lambda: time.sleep(0.02), "dense": lambda: time.sleep(0.001)}) == "dense"
+    assert faster({"event": lambda: time.sleep(0.001), "dense": lambda: time.sleep(0.02)}) == "event"
+
+
+def test_sequences_of_other_sizes_and_activities_are_tried_apart(engine):
+    kinds = [(T, B, 0.2, True), (T, B, 0.4, True), (T, B, 0.2, False), (T, 1, 0.2, True), (9, B, 0.2, True)]
+    names = {signature(engine, t, b, [Given(rate, listed)]) for t, b, rate, listed in kinds}
+    assert len(names) == len(kinds)
+    assert signature(engine, T, B, [Given(0.2, True)]) == signature(engine, T, B, [Given(0.201, True)])
 
 
 def test_the_rate_of_an_array_is_estimated_from_pieces():
