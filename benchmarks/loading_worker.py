@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--layout", default="dense")
     parser.add_argument("--prefetch", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--cache", action="store_true")
+    parser.add_argument("--read", action="store_true", help="recordings alone, without bins")
     parser.add_argument("--count", action="store_true", help="also count the events of each class, untimed")
     options = parser.parse_args()
     seconds, counts = [], {}
@@ -45,10 +45,13 @@ def main() -> None:
                 layout=options.layout,
                 prefetch=options.prefetch,
                 workers=options.workers,
-                cache=options.cache,
             )
-        for batch in loader.epoch(epoch):
-            shape = tuple(batch.x.shape)
+        if options.read:
+            for row in np.random.default_rng(epoch).permutation(len(data)):
+                shape = data.events(row)[0].shape
+        else:
+            for batch in loader.epoch(epoch):
+                shape = tuple(batch.x.shape)
         seconds.append(time.perf_counter() - start)
     for batch in loader if options.count else ():
         x = batch.x if options.layout == "dense" else batch.x.dense()

@@ -7,6 +7,7 @@ then further epochs. Everything is tonic's own: its readers, `ToFrame`, `PadTens
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--read", action="store_true", help="recordings alone, without frames")
     parser.add_argument("--count", action="store_true", help="also count the events of each class, untimed")
     options = parser.parse_args()
     name, file = FOLDERS[options.kind]
@@ -51,15 +53,20 @@ def main() -> None:
                     start_time=0,
                     end_time=options.step_us * options.steps,
                 )
+                data = data_set(options.kind, root, None if options.read else frames)
                 loader = DataLoader(
-                    data_set(options.kind, root, frames),
+                    data,
                     batch_size=options.batch,
                     shuffle=True,
                     num_workers=options.workers,
                     collate_fn=tonic.collation.PadTensors(batch_first=False),
                 )
-            for x, _ in loader:
-                shape = tuple(x.shape)
+            if options.read:
+                for row in random.Random(epoch).sample(range(len(data)), len(data)):
+                    shape = data[row][0].shape
+            else:
+                for x, _ in loader:
+                    shape = tuple(x.shape)
             seconds.append(time.perf_counter() - start)
         for x, labels in loader if options.count else ():
             totals = x.flatten(2).sum((0, 2)).tolist()
