@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
-BENCHMARKS ?= versus_bptt versus_events auto_path event_growth streaming
+BENCHMARKS ?= versus_bptt versus_events auto_path event_growth streaming loading
 
 .DEFAULT_GOAL := help
 .PHONY: help train test lint format types docs bench clean

@@ -39,11 +39,13 @@ CASES: dict[str, dict[str, list[str]]] = {
     # Of each case: who, and the worker's arguments; `tonic` and `tonic, 2 workers` are tonic's.
     "spoken digits, batches": {
         "snntrace": ["shd"],
+        "snntrace, no other thread": ["shd", "--prefetch", "0", "--workers", "1"],
         "tonic": ["shd"],
         "tonic, 2 workers": ["shd", "--workers", "2"],
     },
     "N-MNIST, batches": {
         "snntrace": ["nmnist"],
+        "snntrace, no other thread": ["nmnist", "--prefetch", "0", "--workers", "1"],
         "snntrace, spike store": ["store"],
         "snntrace, as events": ["nmnist", "--layout", "events"],
         "snntrace, spike store, as events": ["store", "--layout", "events"],
@@ -179,11 +181,11 @@ def main() -> int:
     options = parser.parse_args()
     folder = options.shared / "data"
     if not folder.is_dir():
-        raise SystemExit(
-            f"loading: the recordings must be in {folder}. Give --shared or set SNNTRACE_SHARED."
-        )
+        print(f"left out: there are no recordings in {folder}; give --shared or set SNNTRACE_SHARED")
+        return 0
     if not options.quick and not os.access(os.environ.get(VARIABLE, ""), os.X_OK):
-        raise SystemExit(f"loading: {VARIABLE} must name an interpreter that has tonic. See {__file__}.")
+        print(f"left out: tonic is not installed, for {VARIABLE} names no interpreter; see {__file__}")
+        return 0
     with tempfile.TemporaryDirectory() as place:
         paths = files_in(folder, Path(place))
         if not options.quick:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from itertools import count
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.fetching import Waiting, fetched
+from snntrace.datasets.fetching import Line, Waiting, clocked
 from snntrace.datasets.order import Order, Plan
 
 Item = TypeVar("Item")
@@ -20,7 +21,8 @@ SAME = ("seed", "shuffle", "batch_size", "shard", "indices")
 class Epochs(Generic[Item]):
     """An iterable over epochs, each in an order of its own.
 
-    Each time it is iterated over, the next epoch's order is used; `epoch` gives any epoch by its number.
+    Each time it is iterated over, the next epoch's order is used; `epoch` gives any epoch by its number. With
+    `prefetch`, the first batches of the next epoch are made while the last ones of an epoch are used.
 
     Parameters
     ----------
@@ -55,6 +57,17 @@ class Epochs(Generic[Item]):
         self._workers = workers
         self._given = (0, 0)
         self._first = 0
+        self._begun: tuple[int, Line[tuple[int, Plan], Item]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without what was made ahead.
+
+        Returns
+        -------
+        dict
+            The state.
+        """
+        return self.__dict__ | {"_begun": None}
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch.
@@ -109,9 +122,11 @@ class Epochs(Generic[Item]):
         object
             The next batch.
         """
-        plans = self._order.plans(number)[first:]
-        make = partial(self._make, number)
-        yield from fetched(plans, make, ahead=self._prefetch, workers=self._workers, waiting=self.waiting)
+        line = self._line((number, plan) for plan in self._order.plans(number)[first:])
+        try:
+            yield from clocked(line.take, len(self) - first, self.waiting)
+        finally:
+            line.close()
 
     def state(self) -> dict[str, Any]:
         """Return how far the iteration is, counted in batches that were handed out.
@@ -176,6 +191,35 @@ class Epochs(Generic[Item]):
         self._given = (epoch, batch)
 
     def _counting(self, number: int, first: int) -> Iterator[Item]:
-        for done, batch in enumerate(self.epoch(number, first), first + 1):
-            self._given = (number, done)
-            yield batch
+        line = self._going_on(number, first)
+        try:
+            for done, batch in enumerate(clocked(line.take, len(self) - first, self.waiting), first + 1):
+                self._given = (number, done)
+                yield batch
+        except BaseException:
+            # Also when the iteration is broken off.
+            line.close()
+            raise
+        # The first batches of the next epoch are being made.
+        if self._begun is not None:
+            self._begun[1].close()
+        self._begun = number + 1, line
+
+    def _going_on(self, number: int, first: int) -> Line[tuple[int, Plan], Item]:
+        """Return what is making an epoch's batches since the epoch before, or begin with it."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            if begun[0] == number and first == 0 and begun[1].process == os.getpid():
+                return begun[1]
+            begun[1].close()
+        return self._line(
+            (epoch, plan)
+            for epoch in count(number)
+            for plan in self._order.plans(epoch)[first if epoch == number else 0 :]
+        )
+
+    def _line(self, plans: Iterator[tuple[int, Plan]]) -> Line[tuple[int, Plan], Item]:
+        return Line(plans, self._of, ahead=self._prefetch, workers=self._workers)
+
+    def _of(self, plan: tuple[int, Plan]) -> Item:
+        return self._make(*plan)

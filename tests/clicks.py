@@ -20,15 +20,13 @@ class Clicks:
         self.seconds = seconds
         self.broken = broken
         self.threads = set()
-        self._lock = threading.Lock()
 
     def __len__(self):
         return len(self.labels)
 
     def events(self, index):
-        with self._lock:
-            self.reads.append(index)
-            self.threads.add(threading.current_thread().name)
+        self.reads.append(index)
+        self.threads.add(threading.current_thread().name)
         time.sleep(self.seconds)
         if index in self.broken:
             raise OSError(f"recording {index} is gone")

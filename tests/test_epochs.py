@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -49,6 +50,45 @@ def test_no_more_is_made_ahead_than_was_asked_for():
     next(loader)
     time.sleep(0.2)
     assert len(data.reads) == 25
+
+
+def test_the_next_epoch_is_begun_while_the_last_batches_are_used():
+    data = Clicks(40, seconds=1e-3)
+    loader = batches(data, range(40), 4, DT, prefetch=3)
+    expected = [list(batches(Clicks(), range(40), 4, DT).epoch(k)) for k in range(3)]
+    all_same(loader, expected[0])
+    time.sleep(0.2)
+    assert len(data.reads) == 52
+    waited = loader.waiting.idle
+    iterator = iter(loader)
+    same(next(iterator), expected[1][0])
+    assert loader.waiting.idle - waited < 2e-3
+    all_same(iterator, expected[1][1:])
+    # Another epoch is not the one that was begun.
+    loader.next_epoch = 0
+    all_same(loader, expected[0])
+    loader.next_epoch = 2
+    all_same(loader, expected[2])
+    copy = pickle.loads(pickle.dumps(loader))
+    copy.next_epoch = 1
+    all_same(copy, expected[1])
+
+
+def test_two_iterations_at_once_do_not_disturb_each_other():
+    expected = [list(batches(Clicks(), range(40), 4, DT).epoch(k)) for k in range(4)]
+    loader = batches(Clicks(), range(40), 4, DT, prefetch=2, workers=2)
+    for first in (0, 2):
+        both = list(zip(loader, loader, strict=True))
+        all_same([one for one, _ in both], expected[first])
+        all_same([two for _, two in both], expected[first + 1])
+
+
+def test_a_forked_process_begins_anew():
+    loader = batches(Clicks(), range(40), 4, DT, prefetch=2)
+    expected = [batch.indices.tolist() for batch in batches(Clicks(), range(40), 4, DT).epoch(1)]
+    list(loader)
+    loader._begun[1].process = -1
+    assert [batch.indices.tolist() for batch in loader] == expected
 
 
 def test_threads_end_when_an_iteration_is_broken_off():
