@@ -1,11 +1,11 @@
 """Simulate spiking neural networks and train them online with local eligibility traces."""
 
 from snntrace import nn as nn
+from snntrace.compiling import compile as compile
 from snntrace.errors import CompileError as CompileError
 from snntrace.errors import NotCompiledError as NotCompiledError
 from snntrace.events import Spikes as Spikes
 from snntrace.learner import Learner as Learner
-from snntrace.learner import compile as compile
 from snntrace.rules import BPTT as BPTT
 from snntrace.rules import D_RTRL as D_RTRL
 from snntrace.rules import OSTTP as OSTTP

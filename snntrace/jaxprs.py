@@ -26,8 +26,14 @@ Abstract: Any = jax.ShapeDtypeStruct
 CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 """Primitives that only wrap a jaxpr: inlining them changes nothing."""
 
-_LIBRARIES = tuple({sysconfig.get_paths()["purelib"], sysconfig.get_paths()["stdlib"]})
-_HERE = str(Path(__file__).parent) + os.sep
+_HERE = Path(__file__).parent
+_PATHS = sysconfig.get_paths()
+_INSTALLED = tuple(
+    {p + os.sep for p in (_PATHS["purelib"], _PATHS["platlib"], str(Path(jax.__file__).parents[1]))}
+)
+_STANDARD = tuple({_PATHS["stdlib"] + os.sep, _PATHS["platstdlib"] + os.sep, "<frozen"})
+_LAYERS = (f"{_HERE / 'nn'}{os.sep}", f"{_HERE.parent / 'neurons'}{os.sep}")
+_MACHINERY = ("jax", "jaxlib", "brainstate", "brainunit", "saiunit", "brainevent", "brainx")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,20 +134,61 @@ def read(env: Mapping[Variable, Any], atom: Atom) -> Any:
     return atom.value if isinstance(atom, Constant) else env[atom]
 
 
+def _origin(file: str) -> str:
+    """Tell whose a file is: ``'user'``, ``'layer'`` (a library's model code) or ``'machinery'``."""
+    if file.startswith(_LAYERS):
+        return "layer"
+    inside = _inside(file)
+    if inside is not None:
+        top, _, rest = inside.partition(os.sep)
+        layer = top not in _MACHINERY or (top == "brainstate" and rest.startswith("nn" + os.sep))
+        return "layer" if layer else "machinery"
+    return "machinery" if file.startswith((*_STANDARD, str(_HERE) + os.sep)) else "user"
+
+
+def _inside(file: str) -> str | None:
+    """Write an installed file as its package names it; None for others."""
+    return next((file[len(p) :] for p in _INSTALLED if file.startswith(p)), None)
+
+
+def _layer_file(file: str) -> str:
+    """Write a layer's file as its package names it."""
+    own = next((f"snntrace/{Path(p).name}/{file[len(p) :]}" for p in _LAYERS if file.startswith(p)), None)
+    return own or _inside(file) or file
+
+
+UNKNOWN_LINE = "an unknown line"
+
+
 def source_line(source_info: Any) -> str:
-    """Name the user's file and line that made an equation."""
+    """Name the line of the user's file that made an equation.
+
+    Where no line of the user's is inside the model, it is the line of the library's layer.
+
+    Returns
+    -------
+    str
+        ``file:line (function)``.
+    """
     traceback = getattr(source_info, "traceback", None)
-    frames = traceback.frames if traceback is not None else []
-    for frame in frames:
-        name = frame.file_name
-        if (
-            name.startswith("<frozen")
-            or name.startswith(_HERE)
-            or any(name.startswith(p) for p in _LIBRARIES)
-        ):
-            continue
-        return f"{name}:{frame.line_num} ({frame.function_name})"
-    return "an unknown line"
+    layer = ""
+    for frame in traceback.frames if traceback is not None else []:
+        if frame.function_name == "trace_step" and frame.file_name.startswith(str(_HERE)):
+            break
+        origin = _origin(frame.file_name)
+        place = f"{frame.line_num} ({frame.function_name})"
+        if origin == "user":
+            return f"{frame.file_name}:{place}"
+        if origin == "layer" and not layer:
+            layer = f"{_layer_file(frame.file_name)}:{place}"
+    return layer or UNKNOWN_LINE
+
+
+def _of_library(jaxpr: Any) -> bool:
+    """Whether a function is a library's, so that its trace may come from a cache, with other lines."""
+    source = str(getattr(getattr(jaxpr, "debug_info", None), "func_src_info", None) or "")
+    file = source.rpartition(" at ")[2].rpartition(":")[0]
+    return bool(file) and _origin(file) != "user"
 
 
 def from_closed_jaxpr(closed: Any) -> Program:
@@ -152,7 +199,9 @@ def from_closed_jaxpr(closed: Any) -> Program:
     def new(var: Any) -> Variable:
         return Variable(tuple(var.aval.shape), var.aval.dtype)
 
-    def run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Atom], where: str | None) -> list[Atom]:
+    def run(
+        jaxpr: Any, consts: Sequence[Any], args: Sequence[Atom], where: str | None, cached: bool = False
+    ) -> list[Atom]:
         env: dict[Any, Atom] = {}
         for var, value in zip(jaxpr.constvars, consts, strict=True):
             env[var] = new(var)
@@ -165,11 +214,12 @@ def from_closed_jaxpr(closed: Any) -> Program:
         for eqn in jaxpr.eqns:
             inputs = tuple(look(a) for a in eqn.invars)
             line = source_line(eqn.source_info)
-            line = where if where is not None and line == "an unknown line" else line
+            line = where if where is not None and (cached or line == UNKNOWN_LINE) else line
             if eqn.primitive.name in CALLS:
                 inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
                 inner_consts = getattr(inner, "consts", ())
-                outs = run(getattr(inner, "jaxpr", inner), inner_consts, inputs, line)
+                body = getattr(inner, "jaxpr", inner)
+                outs = run(body, inner_consts, inputs, line, cached or _of_library(body))
                 env.update(zip(eqn.outvars, outs, strict=True))
                 continue
             outputs = tuple(new(v) for v in eqn.outvars)

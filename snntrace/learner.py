@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import brainstate
 import jax
 import jax.numpy as jnp
 
+from snntrace.agreement import Agreement
+from snntrace.checkpoint import load_state_dict, state_dict
 from snntrace.compiler.graph import Graph, compile_graph
 from snntrace.compiler.outputs import unit_outputs
-from snntrace.compiler.report import Report
 from snntrace.errors import NotCompiledError
-from snntrace.events.spikes import Spikes
-from snntrace.executors.bptt import bptt_unroll
 from snntrace.executors.engine import Carried, Engine
+from snntrace.executors.resets import reset_samples
 from snntrace.executors.states import ModelStates
 from snntrace.executors.streaming import streaming_step
-from snntrace.paths import Paths, Plan, check_path, dense_inputs
-from snntrace.quantities import in_units_of
+from snntrace.inputs import StepInputs
+from snntrace.memory import Memory
+from snntrace.paths import Paths, check_path
+from snntrace.report import Explanation, Report
 from snntrace.rules.feedback import Feedback, check_error_width
-from snntrace.rules.options import check_effect, is_count
+from snntrace.rules.options import check_effect, check_limit, is_count
 from snntrace.rules.projection import Projection
 from snntrace.rules.rule import Rule
+from snntrace.sequences import Sequences, agreement_with_bptt, sequence_gradient
 from snntrace.stream import Stream
 
 Array = Any
@@ -74,6 +77,12 @@ class Learner(brainstate.nn.Module):
         What to do where units act on each other without a weight (a normalisation behind the product, a
         roll, a fixed recurrent matrix): refuse the model, or carry the sensitivity of every state to every
         weight, which is exact and takes memory of states x units x weights.
+    memory_limit : float, optional
+        Bytes that traces, and the tape of a sequence, may take; half of the device's memory if None. Above it
+        nothing is allocated, and what needs it is refused.
+    initial : mapping of str to str, optional
+        Hidden states that begin with a trained value, each with the parameter that holds it, as in
+        ``{'layer.v': 'v0'}``. The parameter's shape broadcasts to the state's.
     signal, reduction, scale, seed, output
         See `Feedback`.
 
@@ -98,6 +107,8 @@ class Learner(brainstate.nn.Module):
         window: int | None = None,
         path: str | Mapping[str, str] = "auto",
         nondiagonal: str = "refuse",
+        memory_limit: float | None = None,
+        initial: Mapping[str, str] | None = None,
         signal: str | None = None,
         reduction: str | None = None,
         scale: float | None = None,
@@ -106,6 +117,12 @@ class Learner(brainstate.nn.Module):
     ) -> None:
         super().__init__(name=name)
         self.rule = rule
+        self._options = {
+            "B_list": B_list, "target_timing": target_timing, "name": name, "fast_solve": fast_solve,
+            "window": window, "path": path, "nondiagonal": nondiagonal, "memory_limit": memory_limit,
+            "initial": initial,
+            "signal": signal, "reduction": reduction, "scale": scale, "seed": seed, "output": output,
+        }  # fmt: skip
         who = rule.name
         if not isinstance(model, brainstate.nn.Module):
             raise TypeError(
@@ -128,6 +145,7 @@ class Learner(brainstate.nn.Module):
                 f"{who}: nondiagonal must be one of {', '.join(NONDIAGONAL)}, "
                 f"got nondiagonal={nondiagonal!r}. Use 'exact' for the whole Jacobian."
             )
+        check_limit(who, memory_limit)
         given = {
             "B_list": B_list, "target_timing": target_timing, "signal": signal, "reduction": reduction,
             "scale": scale, "seed": seed, "output": output,
@@ -142,6 +160,8 @@ class Learner(brainstate.nn.Module):
         self.path = path
         self.mixing = nondiagonal == "exact" or rule.recursion == "full"
         self.fast_solve = bool(fast_solve)
+        self.memory_limit = memory_limit
+        self.initial = dict(initial or {})
         self.graph: Graph | None = None
         self.traces: list[EligibilityTrace] = []
 
@@ -165,6 +185,8 @@ class Learner(brainstate.nn.Module):
             If feedback matrices do not fit the hidden groups.
         """
         graph = compile_graph(self.model, args, batched, self.mixing)
+        self._example = jax.eval_shape(lambda *given: given, *args)
+        self._batched = batched
         matrices: tuple[Array | None, ...] = (None,) * len(graph.groups)
         outputs: tuple[Any, ...] = (None,) * len(graph.groups)
         if self.feedback is not None:
@@ -176,17 +198,29 @@ class Learner(brainstate.nn.Module):
                 outputs = unit_outputs(graph, wanted, self.feedback.output)
         cut = [m is not None for m in matrices]
         self.graph = graph
-        self._states = ModelStates(self.rule.name, self.model, graph.step)
+        self.model_states = ModelStates(self.rule.name, self.model, graph.step, self.initial)
+        self.inputs = StepInputs(self.rule.name, graph.step, graph.rows)
         self.engine = Engine(graph, self.rule, cut, outputs, self.fast_solve)
         self.projection = Projection(self.rule, self.feedback, graph, matrices)
         self.paths = Paths(self.rule.name, self.engine, self.path, self.window, self.fast_solve)
-        self.report = Report(self.model, self.engine, str(self.paths), self.paths.report())
+        self.memory = Memory(self.engine, self.window, self.memory_limit)
+        ways = str(self.paths), self.paths.report()
+        self.report = Report(self.model, self.engine, *ways, self.memory, self.initial)
         self._step = jax.jit(streaming_step(self.engine))
-        self._unrolls: dict[tuple[bool, Plan], Callable[..., Any]] = {}
-        with_traces = self.rule.recursion != "full"
-        self.traces = [EligibilityTrace(t) for t in self.engine.zero_traces()] if with_traces else []
+        self.sequences = Sequences(self)
+        self.traces = [EligibilityTrace(t) for t in self.engine.zero_traces()] if self.memory.fits else []
+        if self.initial and self.model_states.initial is not None:
+            self.model_states.begin()
 
-    def _compiled(self) -> Graph:
+    @property
+    def compiled(self) -> Graph:
+        """What the compiler found.
+
+        Raises
+        ------
+        NotCompiledError
+            If the learner has not seen an example input.
+        """
         if self.graph is None:
             raise NotCompiledError(
                 f"{self.rule.name}: the learner must be compiled before it is used, got none. "
@@ -197,7 +231,6 @@ class Learner(brainstate.nn.Module):
     @property
     def matrices(self) -> tuple[Array | None, ...]:
         """The feedback matrices, one for each hidden group; None where the loss's gradient is used."""
-        self._compiled()
         return self.projection.matrices
 
     @property
@@ -205,44 +238,140 @@ class Learner(brainstate.nn.Module):
         """The model's parameters, as ``model.states(brainstate.ParamState)``."""
         return dict(self.model.states(brainstate.ParamState))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Learner:
+        """Copy the model with its states, compile it under the same rule, and copy the traces.
+
+        Returns
+        -------
+        Learner
+            A learner that shares nothing with this one.
+        """
+        twin = Learner(copy.deepcopy(self.model, memo), self.rule, **self._options)
+        memo[id(self)] = twin
+        if self.graph is not None:
+            example = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), self._example)
+            twin.compile_graph(*example, batched=self._batched)
+            twin.load_state_dict(self.state_dict())
+            twin.model_states.initial = self.model_states.initial
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled: compiled functions and brainstate's modules cannot be.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(
+            f"{self.rule.name}: a learner must not be pickled, since its compiled functions cannot be, got "
+            f"protocol={protocol}. Store learner.state_dict(); in the other process compile the model again "
+            "and call load_state_dict. copy.deepcopy copies a learner within a process."
+        )
+
     # State -------------------------------------------------------------------------------------
 
-    def reset_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
+    def reset_state(self, batch_size: int | None = None, *, where: Any = None, **kwargs: Any) -> None:
         """Put hidden states and traces back to where they began.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            Accepted if it is the one compiled for, as brainstate's modules take it.
+        where : array of bool (batch,), optional
+            The samples whose episode has ended; the others go on. All, if None. States that samples share,
+            such as a counter without a batch axis, stay as they are.
+        **kwargs
+            Ignored, as brainstate's modules do.
 
         Raises
         ------
         ValueError
-            If the batch size differs from the one compiled for.
+            If the batch size differs from the one compiled for, or `where` does not fit.
         NotCompiledError
             If the learner was compiled inside a transformation, so that its first states are unknown.
         """
-        graph = self._compiled()
-        rows = graph.groups[0].shape[: graph.groups[0].n_row_axes]
-        if batch_size is not None and rows and batch_size != rows[0]:
+        graph = self.compiled
+        if batch_size is not None and graph.rows and batch_size != graph.rows[0]:
             raise ValueError(
                 f"{self.rule.name}: batch_size must be the one compiled for, got batch_size={batch_size} "
-                f"for {rows[0]}. Compile again for another batch size."
+                f"for {graph.rows[0]}. Compile again for another batch size."
             )
-        self._states.begin()
+        if where is not None:
+            mask = self.inputs.samples(where, "where")
+            first = Carried(*self.model_states.first(graph.rows[0] if graph.rows else None), ())
+            self.write(reset_samples(self.engine, first, self.carried(bool(self.traces)), mask))
+            return
+        self.model_states.begin()
         for state in self.traces:
             state.value = jnp.zeros_like(state.value)
 
-    def _carried(self, traces: bool = True) -> Carried:
-        hidden, others = self._states.carried()
+    def state_dict(self) -> dict[str, Any]:
+        """Return parameters, states and traces as named arrays, to store and to go on from later.
+
+        Returns
+        -------
+        dict of str to array
+            Copies, by names such as ``parameter/layers.0.w_in``, ``hidden/layers.0.neuron.v``, ``trace/0``.
+        """
+        return state_dict(self)
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave, here or in another process.
+
+        Parameters
+        ----------
+        values : mapping of str to array
+            The named arrays, such as ``numpy.load`` reads them from what ``numpy.savez`` wrote.
+
+        Raises
+        ------
+        ValueError
+            If names or shapes are not this learner's, which is left as it was.
+        """
+        load_state_dict(self, values)
+
+    def carried(self, traces: bool = True) -> Carried:
+        """Read states and traces."""
+        hidden, others = self.model_states.carried()
+        if traces:
+            self.memory.check_traces()
         return Carried(hidden, others, tuple(t.value for t in self.traces) if traces else ())
 
-    def _write(self, carried: Carried) -> None:
-        self._states.write(carried.hidden, carried.others)
+    def write(self, carried: Carried) -> None:
+        """Write states, and traces if there are some."""
+        self.model_states.write(carried.hidden, carried.others)
         for state, value in zip(self.traces, carried.traces, strict=bool(carried.traces)):
             state.value = value
+
+    def explain(self, path: str | Sequence[Any]) -> Explanation:
+        """Explain how one parameter gets its gradient, what is left out, and what to write instead.
+
+        Parameters
+        ----------
+        path : str or tuple
+            The parameter's name in the report, or its path in ``model.states(brainstate.ParamState)``.
+
+        Returns
+        -------
+        Explanation
+            Print it.
+
+        Raises
+        ------
+        KeyError
+            If there is no such parameter.
+        """
+        _ = self.compiled
+        return self.report.explain(path)
 
     # Running -----------------------------------------------------------------------------------
 
     def update(self, *args: Any, y_target: Any = None) -> Any:
         """Run one step, and carry the traces.
 
-        ``brainstate.transform.grad`` around it gives the step's gradient under the rule.
+        ``brainstate.transform.grad`` around it gives the step's gradient under the rule, along the
+        parameters, and along the input as far as this step goes.
 
         Parameters
         ----------
@@ -260,20 +389,22 @@ class Learner(brainstate.nn.Module):
         ------
         ValueError
             If a target is missing, superfluous or of a wrong shape.
+        MemoryError
+            If the traces are above the memory limit.
         """
-        graph = self._compiled()
+        graph = self.compiled
         if self.rule.recursion == "full":
             raise ValueError(
                 f"{self.rule.name}: update must run under a rule with traces, got rule={self.rule.name}. "
                 "Use unroll, or an online rule."
             )
-        flat = self._flat(args, graph.step.arguments)
+        flat = self.flat(args)
         signals = self.projection(y_target, ())
-        results, after = self._step(self._states.params(), flat, self._carried(), signals)
-        self._write(after)
+        results, after = self._step(self.model_states.params(), flat, self.carried(), signals)
+        self.write(after)
         return jax.tree.unflatten(graph.step.results_tree, results)
 
-    def unroll(self, *xs: Any, y_target: Any = None, carry: bool = True) -> Any:
+    def unroll(self, *xs: Any, y_target: Any = None, carry: bool = True, resets: Any = None) -> Any:
         """Run a sequence.
 
         Parameters
@@ -288,40 +419,27 @@ class Learner(brainstate.nn.Module):
             Whether to start from the present traces and to leave new ones, so that `update` and `unroll`
             can follow each other. Without, the sequence stands alone, which is cheaper; hidden states are
             carried all the same.
+        resets : array of bool (T, batch), optional
+            Where a sample begins anew before a step, as ``reset_state(where=...)`` there would.
 
         Returns
         -------
         pytree with a leading time axis
-            The model's results, differentiable along the parameters.
+            The model's results, differentiable along the parameters and along inputs that are arrays.
+
+        Raises
+        ------
+        MemoryError
+            If the traces (with `carry`), or the sequence's tape, are above the memory limit.
         """
-        flat = self._flat(xs, self._compiled().step.arguments, sequence=True)
-        return self._unroll(flat, y_target, carry, self._plan(flat, carry))
+        flat = self.flat(xs, sequence=True)
+        return self.sequences.unroll(flat, y_target, carry, resets)
 
-    def _plan(self, flat: tuple[Array, ...], carry: bool, run: Callable[[Plan], Any] | None = None) -> Plan:
-        return self.paths.plan(flat, carry, _is_known(flat), run)
-
-    def _unroll(self, flat: tuple[Array, ...], y_target: Any, carry: bool, plan: Plan) -> Any:
-        graph = self._compiled()
-        length = flat[0].shape[0]
-        self.projection.check(y_target, (length,))
-        carried = self._carried(traces=carry)
-        flat = dense_inputs(flat, graph.step.arguments) if plan.route == "dense" else flat
-        if self.rule.recursion == "full":
-            results, after = self._unroller(False, plan)(self._states.params(), flat, carried)
-        else:
-            signals = self.projection(y_target, (length,))
-            unroll = self._unroller(carry, plan)
-            results, after = unroll(self._states.params(), flat, carried, signals)
-        self._write(after)
-        return jax.tree.unflatten(graph.step.results_tree, results)
-
-    def _unroller(self, carry: bool, plan: Plan) -> Callable[..., Any]:
-        key = (carry, plan)
-        if key not in self._unrolls:
-            full = self.rule.recursion == "full"
-            function = bptt_unroll(self.engine.functions) if full else self.paths.unroll(plan, carry)
-            self._unrolls[key] = jax.jit(function)
-        return self._unrolls[key]
+    def flat(self, args: Any, sequence: bool = False) -> tuple[Array, ...]:
+        """Check the arguments of a step, or of a sequence, and lay them out flat."""
+        _ = self.compiled
+        self.model_states.check_settings()
+        return self.inputs.flat(args, sequence)
 
     def stream(self, batch: int | None = None, **options: Any) -> Stream:
         """Make a stream, which learns from one step at a time at the cost of the step's events.
@@ -337,12 +455,23 @@ class Learner(brainstate.nn.Module):
         -------
         Stream
             It begins with the present states and traces, and has its own from then on.
+
+        Raises
+        ------
+        MemoryError
+            If its traces are above the memory limit.
         """
-        self._compiled()
-        return Stream(self, self._states, self._carried(), batch=batch, **options)
+        _ = self.compiled
+        self.memory.check_stream(options.get("path", "auto"))
+        return Stream(self, self.model_states, self.carried(), batch=batch, **options)
 
     def value_and_grad(
-        self, loss_fn: Callable[..., Any], has_aux: bool = False, carry: bool = False
+        self,
+        loss_fn: Callable[..., Any],
+        has_aux: bool = False,
+        carry: bool = False,
+        *,
+        inputs: bool = False,
     ) -> Callable[..., Any]:
         """Make a function that gives a sequence's loss and gradients.
 
@@ -356,149 +485,33 @@ class Learner(brainstate.nn.Module):
         carry : bool
             False: every call is a sequence of its own, begun from the initial states and without a past; the
             learner's own states and traces stay as they were. True: calls continue each other.
+        inputs : bool
+            Whether the gradient along `xs` is wanted, too: the rule's signal at the input.
 
         Returns
         -------
         callable
-            ``f(xs, *targets, y_target=None) -> (loss, grads)``, or ``((loss, aux), grads)``. `grads` has the
-            keys of ``model.states(brainstate.ParamState)``.
+            ``f(xs, *targets, y_target=None, resets=None) -> (loss, grads)``, or ``((loss, aux), grads)``;
+            with `inputs`, ``(loss, grads, input_grads)``. `grads` has the keys of
+            ``model.states(brainstate.ParamState)``, `input_grads` the structure of `xs`, with None for
+            arguments that carry no gradient.
         """
-        self._compiled()
+        _ = self.compiled
+        return sequence_gradient(self, loss_fn, has_aux, carry, inputs)
 
-        def evaluate(flat: Any, targets: tuple[Any, ...], y_target: Any, plan: Plan) -> Any:
-            present = None if carry else self._states.begin()
-            outs = self._unroll(flat, y_target, carry, plan)
-            value = loss_fn(outs, *targets)
-            if present is not None:
-                self._states.put_back(present)
-            return value
+    def against_bptt(self, loss_fn: Callable[..., Any]) -> Callable[..., dict[str, Agreement]]:
+        """Make a function that measures what the rule costs in accuracy, on a sequence of the user's.
 
-        def run(flat: Any, targets: tuple[Any, ...], y_target: Any, plan: Plan) -> Any:
-            states = self.param_states
-            found = brainstate.transform.grad(
-                partial(evaluate, plan=plan), states, has_aux=has_aux, return_value=True, check_states=False
-            )(flat, targets, y_target)
-            if has_aux:
-                grads, loss, aux = found
-                return (loss, aux), grads
-            grads, loss = found
-            return loss, grads
+        Parameters
+        ----------
+        loss_fn : callable
+            As in `value_and_grad`.
 
-        jitted = brainstate.transform.jit(run, static_argnums=3)
-
-        def value_and_grad(xs: Any, *targets: Any, y_target: Any = None) -> Any:
-            flat = self._flat(self._arguments(xs), self._compiled().step.arguments, True)
-            self.projection.check(y_target, (flat[0].shape[0],))
-            given = (flat, targets, y_target)
-            # Only a sequence that stands alone may be run once more to see how long it takes.
-            alone = not carry and _is_known((given, self._states.params()))
-            plan = self._plan(flat, carry, partial(jitted, *given) if alone else None)
-            return jitted(*given, plan)
-
-        return value_and_grad
-
-    # Input -------------------------------------------------------------------------------------
-
-    def _arguments(self, xs: Any) -> tuple[Any, ...]:
-        """Tell one argument that is a tuple from several arguments."""
-        one = jax.tree.structure((xs,)) == self._compiled().step.arguments_tree
-        return xs if isinstance(xs, tuple) and not one else (xs,)
-
-    def _flat(self, args: Any, expected: Sequence[Any], sequence: bool = False) -> tuple[Array, ...]:
-        step = self._compiled().step
-        self._states.check_settings()
-        converted = in_units_of(self.rule.name, tuple(args), step.arguments_tree)
-        flat, tree = jax.tree.flatten(converted, is_leaf=lambda x: isinstance(x, Spikes))
-        lead = 1 if sequence else 0
-        shapes = [jnp.shape(v)[lead:] if jnp.ndim(v) >= lead else None for v in flat]
-        wanted = [v.shape for v in expected]
-        lengths = {jnp.shape(v)[0] for v in flat if jnp.ndim(v) > 0} if sequence else {1}
-        if tree != step.arguments_tree or shapes != wanted or len(lengths) != 1 or 0 in lengths:
-            what = "(time, *shape)" if sequence else "shape"
-            raise ValueError(
-                f"{self.rule.name}: the input must have {what} as the example it was compiled for, "
-                f"{[tuple(w) for w in wanted]}, got {[jnp.shape(v) for v in flat]}. "
-                "Compile again for another batch size or width."
-            )
-        return tuple(
-            v if isinstance(v, Spikes) else self._cast(jnp.asarray(v), w.dtype)
-            for v, w in zip(flat, expected, strict=True)
-        )
-
-    def _cast(self, value: Array, dtype: Any) -> Array:
-        """Bring an input to the number type that was compiled, if nothing can be lost but precision."""
-        ranks = [jnp.bool_, jnp.integer, jnp.inexact]
-        rank = [
-            next((i for i, r in enumerate(ranks) if jnp.issubdtype(d, r)), -1) for d in (value.dtype, dtype)
-        ]
-        if rank[0] > rank[1]:
-            raise ValueError(
-                f"{self.rule.name}: the input must be of the number type of the example, {dtype}, "
-                f"got {value.dtype}. Compile with an example of type {value.dtype}."
-            )
-        return value if value.dtype == dtype else value.astype(dtype)
-
-
-def _is_known(values: Any) -> bool:
-    """Tell whether no value is that of a function that is being traced."""
-    return not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
-
-
-def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, **options: Any) -> Learner:
-    """Make a learner: initialise a model's states, analyse its step, make its traces.
-
-    Parameters
-    ----------
-    model : brainstate.nn.Module
-        The model.
-    rule : Rule
-        The learning rule, e.g. ``snntrace.D_RTRL``.
-    *args : pytrees
-        Example arguments of `update` for one step, with the batch axis if there is one.
-    batch_size : int, optional
-        Samples side by side; states are made with this leading axis. None makes states without one.
-    **options
-        Options of `Learner`.
-
-    Returns
-    -------
-    Learner
-        The compiled learner.
-
-    Raises
-    ------
-    TypeError
-        If `rule` is no rule, or if no example input was given.
-    ValueError
-        If `batch_size` is not positive.
-    CompileError
-        If the model cannot be given exact traces as it is written.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> import snntrace
-    >>> from snntrace.neurons import LIF, Recurrent
-    >>> learner = snntrace.compile(Recurrent(3, LIF(4)), snntrace.D_RTRL, jnp.ones((2, 3)), batch_size=2)
-    >>> learner.update(jnp.ones((2, 3))).shape
-    (2, 4)
-    """
-    if not isinstance(rule, Rule):
-        raise TypeError(
-            f"compile: rule must be a snntrace.Rule, got rule={rule!r}. Pass e.g. snntrace.D_RTRL."
-        )
-    if not args:
-        raise TypeError(
-            "compile: an example input must be given, got none. Pass one step's input after the rule."
-        )
-    if batch_size is not None and not is_count(batch_size):
-        raise ValueError(
-            f"compile: batch_size must be positive, got batch_size={batch_size!r}. Use 1 or more."
-        )
-    learner = rule(model, **options)
-    if batch_size is None:
-        brainstate.nn.init_all_states(model)
-    else:
-        brainstate.nn.init_all_states(model, batch_size=batch_size)
-    learner.compile_graph(*args, batched=batch_size is not None)
-    return learner
+        Returns
+        -------
+        callable
+            ``f(xs, *targets, y_target=None, resets=None)``: for each parameter how well the rule's gradient
+            agrees with that of backpropagation through time, by names as in the report.
+        """
+        _ = self.compiled
+        return agreement_with_bptt(self, loss_fn)

@@ -14,7 +14,6 @@ import numpy as np
 
 from snntrace.compiler.operands import Operand, operand_of
 from snntrace.compiler.relations import Dense
-from snntrace.compiler.report import ProductPath
 from snntrace.costs import ASSUMED, keep_trial, known_costs, known_measurements
 from snntrace.crossover import Given, choose, highest_rate, work_of
 from snntrace.errors import CompileError
@@ -23,6 +22,7 @@ from snntrace.executors.engine import Engine
 from snntrace.executors.events import EventPass, event_unroll
 from snntrace.executors.sequence import unroll_function
 from snntrace.fused.units import NotFusable
+from snntrace.report.report import ProductPath
 from snntrace.trials import faster, is_close, signature
 
 Array = Any

@@ -483,8 +483,10 @@ class Stream:
         self.present = False
         if self.lazy is not None:
             self.lazy.reset(hidden, mask)
-        else:
+        elif mask.all():
             self.dense.reset(Carried(hidden, others, ()), mask)
+        else:
+            self.dense.reset(Carried(*self._states.first(self.batch), ()), mask)
 
     def carried(self) -> Carried:
         """Return the present states and traces, as the learner carries them.

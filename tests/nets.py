@@ -31,6 +31,17 @@ def spike(value):
     return braintools.surrogate.ReluGrad(alpha=0.3, width=1.0)(value)
 
 
+def draw_weights(model, gain=0.9, seed=0):
+    """Draw every matrix of a model, so that its units spike and do not saturate."""
+    rng = np.random.default_rng(seed)
+    for state in model.states(brainstate.ParamState).values():
+        shape = jnp.shape(jax.tree.leaves(state.value)[0])
+        if len(shape) == 2 and not isinstance(state.value, dict):
+            scale = gain / np.sqrt(shape[0]) if shape[0] != shape[1] else 0.5 * gain / np.sqrt(shape[0])
+            state.value = jnp.asarray(rng.normal(0.3 * scale, 1.5 * scale, shape), state.value.dtype)
+    return model
+
+
 class ThreeState(brainstate.nn.Module):
     """The cell of `oracles.ThreeStateCell`, as a user would write it."""
 

@@ -1,13 +1,19 @@
 """The report: every parameter is listed once, with how it gets its gradient."""
 
+import inspect
+import io
+
 import brainstate
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rich.console
 
 import snntrace
 from snntrace.neurons import ALIF, LIF, FeedForward, Recurrent
 from snntrace.nn import GRUCell, Linear
+from snntrace.report.wiring import INPUT, OUTPUT, wires_of
 
 ROUTES = {"temporal", "instantaneous", "both", "unreached"}
 
@@ -143,3 +149,172 @@ def test_backpropagation_through_time_carries_no_traces():
     assert set(learner.report.as_dict()["parameters"]) == paths(learner.model)
     assert learner.traces == []
     assert learner.report.as_dict()["traces"] == []
+
+
+class Written(brainstate.nn.Module):
+    """A recurrent layer under a running average, whose lines a report must find."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = brainstate.ParamState(jnp.ones((4, 5)))
+        self.u = brainstate.ParamState(jnp.ones((5, 5)))
+        self.gate = brainstate.ParamState(jnp.ones((4, 5)))
+        self.out = brainstate.ParamState(jnp.ones((5, 2)))
+        self.mean = brainstate.ShortTermState(jnp.zeros(()))
+
+    def init_state(self, batch_size=None, **kwargs):
+        self.v = brainstate.HiddenState(jnp.zeros((batch_size, 5)))
+
+    def update(self, x):
+        open_ = jnp.where(x @ self.gate.value > 0, 1.0, 0.5) * (x @ self.gate.value)
+        back = (open_ * self.v.value) @ self.u.value
+        self.v.value = 0.9 * self.v.value + x @ self.w.value + back
+        self.mean.value = 0.9 * self.mean.value + self.v.value.mean()
+        return self.v.value @ self.out.value + self.mean.value
+
+
+def line_of(text):
+    """Return the line of this file on which some code stands."""
+    lines = inspect.getsource(inspect.getmodule(line_of)).splitlines()
+    (found,) = [i for i, line in enumerate(lines, 1) if line.strip().startswith(text)]
+    return f"{__file__}:{found} "
+
+
+@pytest.fixture(scope="module")
+def written():
+    return snntrace.compile(Written(), snntrace.D_RTRL, jnp.ones((3, 4)), batch_size=3)
+
+
+def test_each_approximation_names_its_operation_its_line_and_what_to_write(written):
+    parts = {name: e["left_out"] for name, e in written.report.as_dict()["parameters"].items()}
+    recurrent = next(p for p in parts["w"] if "through u" in p["what"])
+    assert recurrent["primitive"] == "dot_general"
+    assert recurrent["where"].startswith(line_of("back = (open_"))
+    assert "OSTLRecurrent" in recurrent["instead"]
+    average = next(p for p in parts["w"] if "mean" in p["what"])
+    assert average["where"].startswith(line_of("self.mean.value = "))
+    assert "HiddenState" in average["instead"]
+    gate = next(p for p in parts["gate"] if "through u" in p["what"])
+    assert "gate * (h @ w)" in gate["instead"]
+    assert parts["out"] == []
+    for part in (p for found in parts.values() for p in found):
+        assert part["instead"]
+        assert part["what"]
+
+
+def test_what_stands_in_a_cached_function_of_jax_is_found_on_the_users_line(written):
+    selects = [e for e in written.graph.step.program.equations if e.name == "select_n"]
+    assert selects
+    assert all(e.where.startswith(line_of("open_ = ")) for e in selects)
+
+
+def test_a_parameter_is_exact_where_the_report_says_so_and_only_there():
+    rng = np.random.default_rng(0)
+    xs = jnp.asarray(rng.normal(0, 1, (8, 3, 4)), jnp.float32)
+
+    class Plain(brainstate.nn.Module):
+        def __init__(self, recurrent):
+            super().__init__()
+            self.w = brainstate.ParamState(jnp.asarray(rng.normal(0, 0.6, (4, 5)), jnp.float32))
+            self.u = brainstate.ParamState(jnp.asarray(rng.normal(0, 0.6, (5, 5)), jnp.float32))
+            self.tau = brainstate.ParamState(jnp.full(5, 0.8))
+            self.out = brainstate.ParamState(jnp.asarray(rng.normal(0, 0.6, (5, 2)), jnp.float32))
+            self.recurrent = recurrent
+
+        def init_state(self, batch_size=None, **kwargs):
+            self.h = brainstate.HiddenState(jnp.zeros((batch_size, 5)))
+
+        def update(self, x):
+            back = self.h.value @ self.u.value if self.recurrent else self.h.value @ jnp.eye(5) * 0
+            h = self.h.value
+            back = jax.lax.stop_gradient(back) if not self.recurrent else back
+            self.h.value = jnp.tanh(self.tau.value * h + x @ self.w.value + back)
+            return self.h.value @ self.out.value
+
+    for recurrent in (False, True):
+        learner = snntrace.compile(Plain(recurrent), snntrace.D_RTRL, xs[0], batch_size=3)
+        measured = learner.against_bptt(lambda outs: (outs**2).sum())(xs)
+        for name, entry in learner.report.as_dict()["parameters"].items():
+            if entry["route"] == "unreached":
+                assert measured[name].error == 0
+                continue
+            exact = not entry["left_out"]
+            assert learner.explain(name).exact == exact
+            assert (measured[name].error < 1e-5) == exact, (recurrent, name, measured[name])
+            assert exact == (not recurrent or name == "out")
+
+
+def test_an_explanation_says_all_about_one_parameter(learner, written):
+    found = learner.explain("first.w_rec")
+    assert found == learner.explain(("first", "w_rec"))
+    (trace,) = found.traces
+    assert (trace.shape, trace.collapsed) == ((2, 3, 5, 5), False)
+    assert "differ" in trace.why
+    assert not found.exact
+    text = str(found)
+    for word in ("first.w_rec", "dot_general", "first.neuron.a", "Left out", "instead", "against_bptt"):
+        assert word in text
+    out = learner.explain("out.weight")
+    assert out.exact
+    assert out.traces == ()
+    assert out.direct[0].startswith("dot_general at ")
+    assert "exact" in str(out)
+    assert learner.explain("dropped").accuracy == "its gradient is zero, and that is exact"
+    assert written.explain("gate").direct[0].startswith(f"dot_general at {line_of('open_ = ')}")
+
+
+def test_a_name_that_is_none_is_refused_with_near_ones(learner):
+    with pytest.raises(KeyError, match=r"first\.w_rec"):
+        learner.explain("first.w_reg")
+
+
+def test_terminals_and_notebooks_get_tables_of_the_same(learner):
+    console = rich.console.Console(record=True, width=400, file=io.StringIO())
+    console.print(learner.report)
+    shown, html = console.export_text(), learner.report._repr_html_()
+    for name in paths(learner.model):
+        assert name in shown
+        assert name in html
+    for part in ("Left out of their gradients", "one for all units", "Memory"):
+        assert part in shown
+        assert part in html
+    explained = learner.explain("first.w_in")
+    assert "first.neuron.v" in explained._repr_html_()
+    console.print(explained)
+    assert "Left out" in console.export_text()
+
+
+def test_text_of_a_model_cannot_break_a_notebooks_table():
+    class Named(brainstate.nn.Module):
+        def __init__(self):
+            super().__init__()
+            setattr(self, "<b>", FeedForward(4, LIF(5)))
+
+        def update(self, x):
+            return getattr(self, "<b>")(x)
+
+    learner = snntrace.compile(Named(), snntrace.D_RTRL, jnp.ones((3, 4)), batch_size=3)
+    assert "<b>.w_in" not in learner.report._repr_html_()
+    assert "&lt;b&gt;.w_in" in learner.report._repr_html_()
+
+
+def test_the_picture_names_every_parameter_on_the_way(learner, tmp_path):
+    figure = learner.report.figure()
+    texts = {t.get_text() for t in figure.axes[0].texts}
+    for name in ("first.w_in", "first.w_rec", "first.neuron.tau_mem", "second.w_in", "out.weight"):
+        assert name in texts, name
+    for name in ("first.neuron.v", "input", "output"):
+        assert name in texts, name
+    learner.report.draw(tmp_path / "net.png")
+    assert (tmp_path / "net.png").read_bytes()[:4] == b"\x89PNG"
+    assert [p.name for p in tmp_path.iterdir()] == ["net.png"]
+
+
+def test_the_wires_of_a_recurrent_net_are_those_that_it_has(learner):
+    wires = {(w.source, w.target, w.late, w.label) for w in wires_of(learner.report)}
+    assert wires == {
+        (INPUT, 0, False, "first.w_in"),
+        (0, 0, True, "first.w_rec"),
+        (0, 1, False, "second.w_in"),
+        (1, OUTPUT, False, "out.weight"),
+    }

@@ -76,6 +76,12 @@ class Graph:
         candidates: list[Dense | Elementwise] = [*self.relations.dense, *self.relations.elementwise]
         return tuple(r for r in candidates if id(r) in found)
 
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The samples side by side, ``(batch,)``; nothing without a batch axis."""
+        batches = {g.shape[:1] if g.n_row_axes else () for g in self.groups}
+        return batches.pop() if len(batches) == 1 else ()
+
     @cached_property
     def new_states(self) -> frozenset[Variable]:
         """The new value of every hidden state."""

@@ -36,13 +36,36 @@ class Weights(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Where a step was evaluated: its inputs, new states and the products' outputs."""
+    """Where a step was evaluated: its inputs, new states and the products' outputs.
+
+    `fresh` says for each sample whether it began anew, so that its old states are no function of the past;
+    None if no sample did.
+    """
 
     args: Arrays
     old: Arrays
     new: Arrays
     others: Arrays
     products: Arrays
+    fresh: Array | None = None
+
+    def past(self, values: Array) -> Array:
+        """Set what would go to the past to zero where a sample began anew.
+
+        Parameters
+        ----------
+        values : array (batch, ...)
+            Derivatives with respect to old states, or signals at them.
+
+        Returns
+        -------
+        array
+            What goes on to the step before.
+        """
+        if self.fresh is None:
+            return values
+        fresh = self.fresh.reshape(*self.fresh.shape, *(1,) * (values.ndim - self.fresh.ndim))
+        return jnp.where(fresh, jnp.zeros_like(values), values)
 
 
 class Stepped(NamedTuple):

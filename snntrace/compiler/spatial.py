@@ -141,6 +141,26 @@ class Spatial:
             tuple(outputs),
         )
 
+    def states_alone(self, weights: Weights, point: Point) -> tuple[Arrays, ...]:
+        """Compute each group's new states from the step's arguments, all other groups' new states held.
+
+        Parameters
+        ----------
+        weights : Weights
+            The weight chains' values.
+        point : Point
+            The step's point.
+
+        Returns
+        -------
+        tuple of tuple of array
+            One tuple for each group.
+        """
+        held = {leaf.new: point.new[leaf.slot] for leaf in self.graph.step.hidden}
+        return tuple(
+            self._new_states(group, weights, point, point.old, held, {}) for group in self.graph.groups
+        )
+
     def _new_states(
         self,
         group: Group,

@@ -6,7 +6,7 @@ position instead of one for each synapse, exactly.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from snntrace.compiler.graph import Group, Route
 from snntrace.compiler.perturb import Point, StepFunctions, Weights
 from snntrace.compiler.primitives import is_elementwise
+from snntrace.compiler.sites import Site
 from snntrace.jaxprs import Atom, Constant, Program, Variable, trace_program
 
 SPREADING = frozenset({"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "slice", "transpose"})
@@ -45,33 +46,54 @@ def uniform_outputs(program: Program, uniform_inputs: list[bool]) -> list[bool]:
     return [known(a) for a in program.outputs]
 
 
+class Uniformity(NamedTuple):
+    """Which entries of a group's D, ``d[s][q]``, and Df, ``df[site][s]``, are the same for every unit."""
+
+    d: list[list[bool]]
+    df: dict[Site, list[bool]]
+
+
+def find_uniform(functions: StepFunctions, group: Group, weights: Weights, point: Point) -> Uniformity:
+    """Tell which coefficients of a group are the same for every unit.
+
+    `weights` and `point` may be shapes only.
+
+    Returns
+    -------
+    Uniformity
+        What is proven.
+    """
+    sites = functions.sites_of(group)
+
+    def coefficients(weights: Weights, point: Point) -> tuple[Any, Any]:
+        d, df = functions.coefficients(group, weights, point)
+        return d, [df[site] for site in sites]
+
+    program = trace_program(coefficients, weights, point)
+    flags = uniform_outputs(program, [v.shape == () for v in program.inputs])
+    n = group.n_states
+    rows = [flags[i : i + n] for i in range(0, len(flags), n)]
+    return Uniformity(rows[:n], dict(zip(sites, rows[n:], strict=True)))
+
+
+def can_collapse(route: Route) -> bool:
+    """Whether a relation is a product, and every output of it belongs to one unit."""
+    return route.relation.mixing and (route.positions is None or bool(np.all(route.positions >= 0)))
+
+
 def collapsing_routes(
-    functions: StepFunctions, group: Group, weights: Weights, point: Point, dynamics: bool
+    functions: StepFunctions, group: Group, uniform: Uniformity, dynamics: bool
 ) -> list[Route]:
     """List a group's products whose trace is the same for every unit.
 
-    `weights` and `point` may be shapes only. With `dynamics`, D is the group's own and must be uniform too.
+    With `dynamics`, D is the group's own and must be uniform too.
 
     Returns
     -------
     list of Route
         The routes whose traces collapse.
     """
-    routes = [
-        r
-        for r in functions.graph.routes
-        if r.group is group and r.relation.mixing and (r.positions is None or bool(np.all(r.positions >= 0)))
-    ]
-
-    def coefficients(weights: Weights, point: Point) -> tuple[Any, Any]:
-        d, df = functions.coefficients(group, weights, point)
-        return d, [df[functions.sites[id(r.relation)]] for r in routes]
-
-    program = trace_program(coefficients, weights, point)
-    inputs = [v.shape == () for v in program.inputs]
-    flags = uniform_outputs(program, inputs)
-    n_d = group.n_states**2
-    if dynamics and not all(flags[:n_d]):
+    if dynamics and not all(flag for row in uniform.d for flag in row):
         return []
-    per_route = np.array(flags[n_d:], bool).reshape(len(routes), group.n_states)
-    return [r for r, same in zip(routes, per_route, strict=True) if same.all()]
+    routes = [r for r in functions.graph.routes if r.group is group and can_collapse(r)]
+    return [r for r in routes if all(uniform.df[functions.sites[id(r.relation)]])]

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from snntrace.compiler.perturb import Arrays
 from snntrace.executors.engine import Carried, Engine
+from snntrace.executors.resets import reset_samples
 from snntrace.executors.streaming import streaming_step
 
 Array = Any
@@ -94,23 +94,12 @@ class DenseSteps:
         Parameters
         ----------
         initial : Carried
-            The states they began with.
+            The states they began with; of other states that samples share None, unless all are reset.
         where : array of bool (batch,)
             The samples; all of them if the model has no batch axis.
         """
-
-        def mixed(new: Array, old: Array, axis: int) -> Array:
-            if where.all():
-                return new
-            if np.ndim(old) <= axis or np.shape(old)[axis] != where.size:
-                return old
-            shape = [1] * np.ndim(old)
-            shape[axis] = where.size
-            return jnp.where(where.reshape(shape), new, old)
-
-        now = self.carried
-        self.carried = Carried(
-            tuple(mixed(n, o, 0) for n, o in zip(initial.hidden, now.hidden, strict=True)),
-            tuple(mixed(n, o, 0) for n, o in zip(initial.others, now.others, strict=True)),
-            tuple(mixed(jnp.zeros_like(o), o, 1) for o in now.traces),
-        )
+        if where.all():
+            silent = tuple(jnp.zeros_like(t) for t in self.carried.traces)
+            self.carried = Carried(initial.hidden, initial.others, silent)
+        else:
+            self.carried = reset_samples(self.engine, initial, self.carried, where)

@@ -12,7 +12,7 @@ from snntrace.compiler.graph import Graph
 from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
 from snntrace.compiler.relations import Dense, Elementwise
 from snntrace.compiler.spatial import Signals
-from snntrace.compiler.uniform import collapsing_routes
+from snntrace.compiler.uniform import Uniformity, collapsing_routes, find_uniform
 from snntrace.executors.exact import FullLayout, check_exact
 from snntrace.executors.layout import Layout
 from snntrace.executors.recursion import Recursion
@@ -61,7 +61,14 @@ class Engine:
         self.functions = functions = StepFunctions(graph)
         self.signals = StepSignals(functions, cut, outputs)
         self.recursion = Recursion(functions, rule)
-        collapsed = self._find_collapsing() if collapse else set()
+        self.uniform = self._find_uniform() if collapse else {}
+        dynamics = rule.recursion in ("diagonal", "coupled")
+        collapsed = {
+            id(route)
+            for group in graph.groups
+            if group.index in self.uniform
+            for route in collapsing_routes(functions, group, self.uniform[group.index], dynamics)
+        }
         routes = graph.routes if rule.recursion != "full" else ()
         self.layouts = tuple(
             (Layout if route.group.diagonal else FullLayout)(
@@ -71,7 +78,8 @@ class Engine:
         )
         check_exact(rule.recursion, self.layouts)
 
-    def _find_collapsing(self) -> set[int]:
+    def _find_uniform(self) -> dict[int, Uniformity]:
+        """Tell for each group that no weight couples with itself which coefficients all units share."""
         functions, step = self.functions, self.graph.step
 
         def shapes(variables: Sequence[Any]) -> Arrays:
@@ -86,12 +94,10 @@ class Engine:
             shapes([r.output for r in functions.products]),
         )
         weights = Weights(shapes(functions.float_vars), shapes(functions.other_vars))
-        dynamics = self.rule.recursion in ("diagonal", "coupled")
         return {
-            id(route)
+            group.index: find_uniform(functions, group, weights, point)
             for group in self.graph.groups
             if group.diagonal and not self.recursion.couples(group)
-            for route in collapsing_routes(functions, group, weights, point, dynamics)
         }
 
     def zero_traces(self) -> Arrays:
@@ -142,20 +148,25 @@ def instantiate(cotangents: Any) -> Any:
     return jax.tree.map(write, cotangents, is_leaf=lambda c: isinstance(c, zero))
 
 
+def perturbed(args: Any) -> bool:
+    """Whether any of some custom_vjp arguments is differentiated."""
+    leaves = jax.tree.leaves(args, is_leaf=is_primal)
+    return any(leaf.perturbed for leaf in leaves if is_primal(leaf))
+
+
 def refuse_input_gradients(args: Any) -> None:
-    """Refuse to differentiate a step along its input.
+    """Refuse to differentiate along an input whose products go by events.
 
     Raises
     ------
     TypeError
         If a gradient with respect to the input is asked for.
     """
-    for leaf in jax.tree.leaves(args, is_leaf=is_primal):
-        if is_primal(leaf) and leaf.perturbed:
-            raise TypeError(
-                "Learner: the input must not depend on what is differentiated, got an input that does. "
-                "Put the layers before the learner into the model, or jax.lax.stop_gradient around the input."
-            )
+    if perturbed(args):
+        raise TypeError(
+            "Learner: an input that goes by events must not be differentiated, got one that is. "
+            "Compile with path='dense', or put jax.lax.stop_gradient around the input."
+        )
 
 
 def projected_signals(

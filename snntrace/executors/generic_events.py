@@ -30,11 +30,13 @@ class Inputs(NamedTuple):
     """A sequence's inputs, one entry for each argument of the step.
 
     `arrays` are (T, ...), or None where nothing but products by events reads an argument; `lists` are
-    `Spikes`, or None for arguments that came as arrays.
+    `Spikes`, or None for arguments that came as arrays. `fresh` (T, batch) says which samples begin anew;
+    None if none does.
     """
 
     arrays: tuple[Array | None, ...]
     lists: tuple[Spikes | None, ...]
+    fresh: Array | None = None
 
     @property
     def length(self) -> int:

@@ -43,10 +43,10 @@ class Jacobian:
         local, primals = self._transition(list(sites))
         _, vjp = jax.vjp(local, *primals)
         mu, posts = vjp(tuple(lam))
-        return mu, posts
+        return tuple(map(self.point.past, mu)), posts
 
     def push(self, past: Arrays, site: Site, values: Array) -> Arrays:
         """Carry what moves the old states and a site to the new states."""
         local, primals = self._transition([site])
-        _, new = jax.jvp(local, primals, (past, (values,)))
+        _, new = jax.jvp(local, primals, (tuple(map(self.point.past, past)), (values,)))
         return tuple(new)

@@ -12,6 +12,7 @@ from snntrace.compiler.perturb import Arrays, Point, Weights, run
 from snntrace.executors.blocks import block_size, scan_blocks, split_length
 from snntrace.executors.engine import Engine
 from snntrace.executors.generic_events import EventProducts, Inputs
+from snntrace.executors.resets import Resets, restart
 from snntrace.jaxprs import Equation, Variable, read
 
 Array = Any
@@ -21,13 +22,15 @@ class Tape(NamedTuple):
     """A window's forward pass, time leading.
 
     `new` are the hidden states, `products` the outputs of products, `others` the old other states that a
-    replay reads. `before` are the hidden states and all other states before the first step.
+    replay reads. `before` are the hidden states and all other states before the first step, `first` those
+    that a sample begins anew with.
     """
 
     new: Arrays
     products: Arrays
     others: Arrays
     before: Any
+    first: Resets | None = None
 
 
 class Recorder:
@@ -75,9 +78,9 @@ class Recorder:
         return tuple(leaf.slot for leaf in graph.step.others if leaf.old in inputs)
 
     def __call__(
-        self, weights: Weights, xs: Inputs, hidden: Arrays, others: Arrays
+        self, weights: Weights, xs: Inputs, hidden: Arrays, others: Arrays, first: Resets | None
     ) -> tuple[Arrays, Tape, Arrays, Arrays]:
-        """Run a window.
+        """Run a window; `first` is what samples begin anew with.
 
         Returns
         -------
@@ -91,7 +94,7 @@ class Recorder:
         zeros = self.spatial.zero_signals()
 
         def block(state: tuple[Arrays, Arrays], x: Inputs) -> Any:
-            after, tape = self._block(weights, x, *state)
+            after, tape = self._block(weights, x, *state, first)
             points = self.points(x, tape)
             results = jax.vmap(lambda p: self.spatial(weights, p, zeros)[0])(points)
             return after, (results, tape.new, tape.products, tape.others)
@@ -99,9 +102,11 @@ class Recorder:
         after, (results, new, products, kept) = scan_blocks(
             block, (hidden, others), xs, block_size(xs.length)
         )
-        return results, Tape(new, products, kept, (hidden, others)), *after
+        return results, Tape(new, products, kept, (hidden, others), first), *after
 
-    def _block(self, weights: Weights, xs: Inputs, hidden: Arrays, others: Arrays) -> tuple[Any, Tape]:
+    def _block(
+        self, weights: Weights, xs: Inputs, hidden: Arrays, others: Arrays, first: Resets | None
+    ) -> tuple[Any, Tape]:
         functions, step = self.functions, self.functions.graph.step
         listed = self.events.listed(weights, xs)
         products = self.events.scanned(weights)
@@ -111,9 +116,11 @@ class Recorder:
 
         passed = jax.vmap(ahead_of)(xs.arrays, tuple(listed.values()))
 
-        def body(carry: tuple[Arrays, Arrays], now: tuple[Arrays, Arrays]) -> Any:
+        def body(carry: tuple[Arrays, Arrays], now: tuple[Arrays, Arrays, Array | None]) -> Any:
             old, old_others = carry
-            x, values = now
+            x, values, fresh = now
+            if first is not None:
+                old, old_others = restart(fresh, first.hidden, old), restart(fresh, first.others, old_others)
             env = functions.environment(weights, x, old, old_others)
             env.update(zip(self.passed, values, strict=True))
             run(self.inside, env, products=products)
@@ -122,13 +129,13 @@ class Recorder:
             inside = tuple(env[r.output] for r in functions.products if r.output not in self.products_ahead)
             return (new, new_others), (new, inside, tuple(old_others[i] for i in self.kept_others))
 
-        after, (new, inside, kept) = jax.lax.scan(body, (hidden, others), (xs.arrays, passed))
+        after, (new, inside, kept) = jax.lax.scan(body, (hidden, others), (xs.arrays, passed, xs.fresh))
         ahead = dict(zip(self.passed, passed, strict=True))
         inner = iter(inside)
         recorded = tuple(
             ahead[r.output] if r.output in self.products_ahead else next(inner) for r in functions.products
         )
-        return after, Tape(new, recorded, kept, (hidden, others))
+        return after, Tape(new, recorded, kept, (hidden, others), first)
 
     def _run_ahead(
         self, weights: Weights, x: Arrays, known: Mapping[Variable, Array], products: Mapping[Equation, Any]
@@ -151,7 +158,9 @@ class Recorder:
         for slot, values in zip(self.kept_others, tape.others, strict=True):
             all_others[slot] = values
         old = tuple(jnp.concatenate([h[None], n[:-1]]) for h, n in zip(hidden, tape.new, strict=True))
-        return Point(xs.arrays, old, tape.new, tuple(all_others), tape.products)
+        if tape.first is not None:
+            old = restart(xs.fresh, tape.first.hidden, old)
+        return Point(xs.arrays, old, tape.new, tuple(all_others), tape.products, xs.fresh)
 
     def before_blocks(self, tape: Tape, size: int) -> Any:
         """Return the states before each block of a tape."""

@@ -93,7 +93,7 @@ class Recursion:
             d = [[None for _ in n] for _ in n]
         else:
             d = [[found[s][q] if group.reads[s][q] else None for q in n] for s in n]
-        return Coefficients(d, df)
+        return Coefficients([[None if e is None else point.past(e) for e in row] for row in d], df)
 
     def couples(self, group: Group) -> bool:
         """Tell whether a group acts on itself through weights under this recursion."""

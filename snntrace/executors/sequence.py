@@ -14,16 +14,19 @@ from snntrace.executors.engine import (
     Carried,
     Engine,
     instantiate,
+    perturbed,
     primal_values,
     projected_signals,
     refuse_input_gradients,
 )
 from snntrace.executors.generic_events import EventProducts, Inputs
 from snntrace.executors.recorder import Recorder, Tape
+from snntrace.executors.resets import Resets
 from snntrace.executors.signals import Given
-from snntrace.executors.window import WindowBackward
+from snntrace.executors.window import Found, WindowBackward
 
 Array = Any
+States = tuple[Arrays, Arrays]
 
 
 class SequencePass:
@@ -36,8 +39,8 @@ class SequencePass:
     window : int, optional
         Steps of a window; the whole sequence if None.
     carry : bool
-        Whether to start from the given traces and to leave new ones. Without, the sequence stands
-        alone: traces are neither taken nor left, and none is made for a single window.
+        Whether to start from the given traces and to leave new ones. Without, the sequence stands alone:
+        traces are neither taken nor left, and none is made.
     by_events : iterable of int
         Products, by id, that are computed at the cost of the spikes.
     """
@@ -53,54 +56,84 @@ class SequencePass:
         self.backward = WindowBackward(engine, self.recorder)
 
     def _run_window(
-        self, weights: Weights, xs: Inputs, at: Carried, traced: bool
+        self, weights: Weights, xs: Inputs, at: Carried, first: Resets | None, traced: bool
     ) -> tuple[Arrays, Tape, Carried]:
-        results, tape, hidden, others = self.recorder(weights, xs, at.hidden, at.others)
+        results, tape, hidden, others = self.recorder(weights, xs, at.hidden, at.others, first)
         traces = self.backward.end_traces(weights, xs, tape, at.traces) if traced else at.traces
         return results, tape, Carried(hidden, others, traces)
 
-    def run(self, params: Arrays, xs: Inputs, carried: Carried) -> tuple[Arrays, Carried, Tape | None]:
-        """Run a sequence; a single window leaves its tape."""
+    def run(
+        self, params: Arrays, xs: Inputs, carried: Carried, first: Resets | None
+    ) -> tuple[Arrays, Carried, Tape | States]:
+        """Run a sequence.
+
+        Returns
+        -------
+        results : tuple of array (T, ...)
+            The step's results.
+        after : Carried
+            States and traces behind the last step.
+        left : Tape or States
+            Of a single window its tape; of several the states at the start of each.
+        """
         weights = self.engine.functions.weights(params)
         if self.window is None or self.window >= xs.length:
-            results, tape, after = self._run_window(weights, xs, carried, self.carry)
+            results, tape, after = self._run_window(weights, xs, carried, first, self.carry)
             return results, after, tape
 
-        def one(at: Carried, x: Inputs) -> tuple[Carried, Arrays]:
-            results, _, after = self._run_window(weights, x, at, self.carry)
-            return after, results
+        def one(at: Carried, x: Inputs) -> tuple[Carried, tuple[Arrays, States]]:
+            results, _, after = self._run_window(weights, x, at, first, self.carry)
+            return after, (results, jax.tree.map(lambda v: jnp.asarray(v)[None], (at.hidden, at.others)))
 
-        after, results = scan_blocks(one, carried, xs, self.window)
-        return results, after, None
+        after, (results, starts) = scan_blocks(one, carried, xs, self.window)
+        return results, after, starts
 
     def gradients(
-        self, params: Arrays, xs: Inputs, carried: Carried, given: Given, tape: Tape | None
-    ) -> Arrays:
-        """Compute the gradient of a sequence; several windows are run once more, each from its start."""
+        self,
+        params: Arrays,
+        xs: Inputs,
+        carried: Carried,
+        given: Given,
+        left: Tape | States,
+        first: Resets | None,
+        inputs: bool,
+    ) -> Found:
+        """Compute the gradient of a sequence; several windows are run once more, from the last to the first.
+
+        Returns
+        -------
+        Found
+            `direct` at the parameters.
+        """
         weights = self.engine.functions.weights(params)
-        if tape is not None:
-            traces = carried.traces if self.carry else None
-            direct = self.backward.gradients(weights, xs, tape, given, traces)
-            return self.engine.functions.pull_back(params, direct)
+        silent = self.backward.no_signals()
+        if isinstance(left, Tape):
+            found = self.backward.gradients(weights, xs, left, given, silent, inputs)
+        else:
 
-        def one(state: Any, now: Any) -> tuple[Any, None]:
-            at, summed = state
-            x, given_t = now
-            _, tape, after = self._run_window(weights, x, at, True)
-            direct = self.backward.gradients(weights, x, tape, given_t, at.traces)
-            return (after, [a + b for a, b in zip(summed, direct, strict=True)]), None
+            def one(state: Any, now: Any) -> tuple[Any, Any]:
+                mus, summed = state
+                (x, given_t), start = now
+                at = Carried(start[0], start[1], ())
+                _, tape, _ = self._run_window(weights, x, at, first, False)
+                part = self.backward.gradients(weights, x, tape, given_t, mus, inputs)
+                return (part.mus, [a + b for a, b in zip(summed, part.direct, strict=True)]), part.inputs
 
-        start = carried if self.carry else carried._replace(traces=self.engine.zero_traces())
-        zeros = [jnp.zeros_like(v) for v in weights.floats]
-        (_, direct), _ = scan_blocks(one, (start, zeros), (xs, given), self.window or xs.length)
-        return self.engine.functions.pull_back(params, direct)
+            begin = (silent, [jnp.zeros_like(v) for v in weights.floats])
+            (mus, direct), along = scan_blocks(
+                one, begin, (xs, given), self.window or xs.length, reverse=True, per_block=left
+            )
+            found = Found(direct, mus, along)
+        direct = self.backward.past(found.direct, found.mus, carried.traces) if self.carry else found.direct
+        return found._replace(direct=list(self.engine.functions.pull_back(params, direct)))
 
 
 def unroll_function(
     engine: Engine, window: int | None, carry: bool, by_events: Iterable[int] = ()
 ) -> Callable[..., tuple[Arrays, Carried]]:
-    """Make ``unroll(params, xs, carried, projected) -> (results, carried)``, differentiable along params.
+    """Make ``unroll(params, xs, carried, projected, resets) -> (results, carried)``.
 
+    It is differentiable along parameters, inputs that are arrays, and the hidden states it starts from.
     Inputs may be `Spikes`; `by_events` are the products, by id, that are computed at the cost of the spikes.
 
     Returns
@@ -111,25 +144,45 @@ def unroll_function(
     sequence = SequencePass(engine, window, carry, by_events)
 
     @jax.custom_vjp
-    def unroll(params: Arrays, xs: Arrays, carried: Carried, projected: Any) -> tuple[Arrays, Carried]:
-        results, after, _ = sequence.run(params, sequence.events.inputs(xs), carried)
+    def unroll(
+        params: Arrays, xs: Arrays, carried: Carried, projected: Any, resets: Resets | None = None
+    ) -> tuple[Arrays, Carried]:
+        inputs = sequence.events.inputs(xs)._replace(fresh=None if resets is None else resets.fresh)
+        results, after, _ = sequence.run(params, inputs, carried, begins(resets))
         return results, after
 
-    def unroll_fwd(params: Any, xs: Any, carried: Any, projected: Any) -> tuple[Any, Any]:
-        refuse_input_gradients(xs)
-        params, xs, carried, projected = primal_values((params, xs, carried, projected))
-        inputs = sequence.events.inputs(xs)
-        results, after, tape = sequence.run(params, inputs, carried)
-        return (results, after), (params, inputs, carried, projected, tape)
+    def unroll_fwd(params: Any, xs: Any, carried: Any, projected: Any, resets: Any = None) -> tuple[Any, Any]:
+        along = perturbed(xs)
+        if sequence.events.relations:
+            refuse_input_gradients(xs)
+        params, xs, carried, projected, resets = primal_values((params, xs, carried, projected, resets))
+        inputs = sequence.events.inputs(xs)._replace(fresh=None if resets is None else resets.fresh)
+        results, after, left = sequence.run(params, inputs, carried, begins(resets))
+        wanted = () if along else None
+        return (results, after), (params, inputs, carried, projected, resets, left, wanted)
 
-    def unroll_bwd(residuals: Any, cotangents: Any) -> tuple[Any, None, None, None]:
-        params, inputs, carried, projected, tape = residuals
+    def unroll_bwd(residuals: Any, cotangents: Any) -> tuple[Any, ...]:
+        params, inputs, carried, projected, resets, left, wanted = residuals
         results_ct, carried_ct = instantiate(cotangents)
         states_ct = tuple(
             jnp.zeros((inputs.length, *c.shape), c.dtype).at[-1].set(c) for c in carried_ct.hidden
         )
         given = Given(results_ct, states_ct, projected_signals(engine, results_ct, projected))
-        return sequence.gradients(params, inputs, carried, given, tape), None, None, None
+        found = sequence.gradients(
+            params, inputs, carried, given, left, begins(resets), inputs=wanted is not None
+        )
+        hidden: list[Array | None] = [None] * len(carried.hidden)
+        for group, mu in zip(engine.graph.groups, found.mus, strict=True):
+            for leaf, value in zip(group.leaves, mu, strict=True):
+                hidden[leaf.slot] = value
+        along = None if wanted is None else found.inputs
+        nothing: Any = None
+        return tuple(found.direct), along, Carried(tuple(hidden), nothing, nothing), nothing, nothing
 
     unroll.defvjp(unroll_fwd, unroll_bwd, symbolic_zeros=True)
     return unroll
+
+
+def begins(resets: Resets | None) -> Resets | None:
+    """Return what samples begin anew with, without the times at which they do."""
+    return None if resets is None else resets._replace(fresh=None)

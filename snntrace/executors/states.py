@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import brainstate
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from snntrace.compiler.perturb import Arrays
-from snntrace.compiler.step import StateLeaf, StepProgram, leaves_of, write_leaves
+from snntrace.compiler.step import Path, StateLeaf, StepProgram, leaves_of, write_leaves
 from snntrace.errors import NotCompiledError
 
 Array = Any
@@ -36,29 +36,40 @@ class ModelStates:
         The model, with the states that the step was traced with.
     step : StepProgram
         The step.
+    trained : mapping of str to str, optional
+        Hidden states that begin with a parameter's value, each with the parameter's name.
+
+    Raises
+    ------
+    ValueError
+        If a name in `trained` is unknown, or a parameter does not broadcast to its state.
     """
 
-    def __init__(self, who: str, model: Any, step: StepProgram) -> None:
+    def __init__(
+        self, who: str, model: Any, step: StepProgram, trained: Mapping[str, str] | None = None
+    ) -> None:
         self.who = who
         self.model = model
         self.step = step
         self.paths = {id(s): path for path, s in model.states().items()}
         self.settings = environment_settings()
+        self.trained = self._find_trained(trained or {})
         initial = leaves_of(self._transient())
         known = not any(isinstance(v, jax.core.Tracer) for v in initial)
         self.initial = initial if known else None
 
-    def _live(self, states: Sequence[Any]) -> list[Any]:
+    def live(self, states: Sequence[Any]) -> list[Any]:
+        """Find the states that stand in the model now for those it was compiled with."""
         present = self.model.states()
         return [present.get(self.paths[id(s)], s) if id(s) in self.paths else s for s in states]
 
     def _transient(self) -> list[Any]:
         """List the states that a sequence begins anew with."""
         short = [s for s in self.step.other_states if isinstance(s, brainstate.ShortTermState)]
-        return self._live([*self.step.hidden_states, *short])
+        return self.live([*self.step.hidden_states, *short])
 
     def _read(self, states: Sequence[Any], leaves: Sequence[StateLeaf]) -> Arrays:
-        values = leaves_of(self._live(states))
+        values = leaves_of(self.live(states))
         self._check_shapes([jnp.shape(v) for v in values], [leaf.old.shape for leaf in leaves])
         return tuple(values)
 
@@ -83,8 +94,85 @@ class ModelStates:
 
     def write(self, hidden: Arrays, others: Arrays) -> None:
         """Write the hidden and the other states."""
-        write_leaves(self._live(self.step.hidden_states), hidden)
-        write_leaves(self._live(self.step.other_states), others)
+        write_leaves(self.live(self.step.hidden_states), hidden)
+        write_leaves(self.live(self.step.other_states), others)
+
+    def first(self, batch: int | None) -> tuple[Arrays, tuple[Array | None, ...]]:
+        """Return the hidden and the other states that a sample begins with.
+
+        Parameters
+        ----------
+        batch : int, optional
+            Samples side by side; None without a batch axis.
+
+        Returns
+        -------
+        hidden : tuple of array
+            The hidden states.
+        others : tuple of array or None
+            The other states; None for those that samples share.
+
+        Raises
+        ------
+        NotCompiledError
+            If the first states are unknown.
+        """
+        values = iter(self._known_initial())
+        hidden = tuple(next(values) for _ in self.step.hidden)
+        others: list[Array | None] = []
+        for state in self.step.other_states:
+            for _ in jax.tree.leaves(state.value):
+                value = next(values) if isinstance(state, brainstate.ShortTermState) else None
+                own = value is not None and (batch is None or jnp.shape(value)[:1] == (batch,))
+                others.append(value if own else None)
+        return hidden, tuple(others)
+
+    def _known_initial(self) -> list[Array]:
+        """Return what the states began with.
+
+        Returns
+        -------
+        list of array
+            One for each leaf.
+
+        Raises
+        ------
+        NotCompiledError
+            If it is unknown.
+        """
+        if self.initial is None:
+            raise NotCompiledError(
+                f"{self.who}: the initial states must be known, got a learner that was compiled inside a "
+                "transformation. Initialise the model's states and call compile_graph again."
+            )
+        result = list(self.initial)
+        for slot, path in self.trained.items():
+            leaf = self.step.hidden[slot]
+            value = self.model.states(brainstate.ParamState)[path].value
+            result[slot] = jnp.broadcast_to(value, leaf.old.shape).astype(leaf.old.dtype)
+        return result
+
+    def _find_trained(self, names: Mapping[str, str]) -> dict[int, Path]:
+        """Look names of states and parameters up."""
+        hidden = {leaf.label: leaf for leaf in self.step.hidden}
+        params = {".".join(map(str, p)): p for p in self.model.states(brainstate.ParamState)}
+        found: dict[int, Path] = {}
+        for state, param in names.items():
+            if state not in hidden or param not in params:
+                raise ValueError(
+                    f"{self.who}: initial must map hidden states to parameters, got {state!r}: {param!r}. "
+                    f"There are the states {sorted(hidden)} and the parameters {sorted(params)}."
+                )
+            shape, wanted = jnp.shape(self.model.states()[params[param]].value), hidden[state].old.shape
+            if len(shape) > len(wanted) or any(
+                a not in (1, b) for a, b in zip(shape[::-1], wanted[::-1], strict=False)
+            ):
+                raise ValueError(
+                    f"{self.who}: an initial value must broadcast to its state, got {param!r} of shape "
+                    f"{shape} for {state!r} of shape {wanted}. Give it one value for each unit."
+                )
+            found[hidden[state].slot] = params[param]
+        return found
 
     def begin(self) -> list[Array]:
         """Put short-term states back to where they began.
@@ -99,15 +187,11 @@ class ModelStates:
         NotCompiledError
             If the first states are unknown, or of another shape.
         """
-        if self.initial is None:
-            raise NotCompiledError(
-                f"{self.who}: the initial states must be known, got a learner that was compiled inside a "
-                "transformation. Initialise the model's states and call compile_graph again."
-            )
+        initial = self._known_initial()
         states = self._transient()
         present = leaves_of(states)
-        self._check_shapes([jnp.shape(v) for v in present], [jnp.shape(v) for v in self.initial])
-        write_leaves(states, self.initial)
+        self._check_shapes([jnp.shape(v) for v in present], [jnp.shape(v) for v in initial])
+        write_leaves(states, initial)
         return present
 
     def put_back(self, values: Sequence[Array]) -> None:

@@ -12,9 +12,9 @@ from snntrace.executors.engine import (
     Carried,
     Engine,
     instantiate,
+    perturbed,
     primal_values,
     projected_signals,
-    refuse_input_gradients,
 )
 from snntrace.executors.signals import Given
 
@@ -28,8 +28,8 @@ def streaming_step(engine: Engine) -> Callable[..., tuple[Arrays, Carried]]:
     -------
     callable
         ``step(params, args, carried, projected) -> (results, carried)``. Its derivative along the
-        parameters is ``L^t . eps^t`` plus the step's own gradient beside the traces; what a step
-        leaves behind does not carry gradient into the next one.
+        parameters is ``L^t . eps^t`` plus the step's own gradient beside the traces, along the arguments the
+        step's own gradient; what a step leaves behind does not carry gradient into the next one.
     """
 
     def forward(params: Arrays, args: Arrays, carried: Carried) -> tuple[Arrays, Carried, Point]:
@@ -53,19 +53,20 @@ def streaming_step(engine: Engine) -> Callable[..., tuple[Arrays, Carried]]:
         return results, after
 
     def step_fwd(params: Any, args: Any, carried: Any, projected: Any) -> tuple[Any, Any]:
-        refuse_input_gradients(args)
+        along = () if perturbed(args) else None
         params, args, carried, projected = primal_values((params, args, carried, projected))
         results, after, point = forward(params, args, carried)
         before = carried.traces if any(engine.graph.read_before) else None
-        return (results, after), (params, point, before, after.traces, projected)
+        return (results, after), (params, point, before, after.traces, projected, along)
 
-    def step_bwd(residuals: Any, cotangents: Any) -> tuple[Any, None, None, None]:
-        params, point, before, traces, projected = residuals
+    def step_bwd(residuals: Any, cotangents: Any) -> tuple[Any, Any, None, None]:
+        params, point, before, traces, projected, along = residuals
         results_ct, carried_ct = instantiate(cotangents)
         functions = engine.functions
         weights = functions.weights(params)
         given = Given(results_ct, carried_ct.hidden, projected_signals(engine, results_ct, projected))
-        direct, signals = engine.signals.open(weights, point, given)
+        opened = engine.signals.open(weights, point, given, inputs=along is not None)
+        direct, signals, inputs = opened
         direct = engine.add_side(direct, signals, weights, point)
         stacked = engine.signals.of_groups(signals)
         for i, layout in enumerate(engine.layouts):
@@ -75,7 +76,7 @@ def streaming_step(engine: Engine) -> Callable[..., tuple[Arrays, Carried]]:
                 gradient = gradient + layout.contract(old, before[i])
             slot = functions.float_slot[layout.relation.weight]
             direct[slot] = direct[slot] + layout.to_weight(gradient)
-        return functions.pull_back(params, direct), None, None, None
+        return functions.pull_back(params, direct), None if along is None else inputs, None, None
 
     step.defvjp(step_fwd, step_bwd, symbolic_zeros=True)
     return step

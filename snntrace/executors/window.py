@@ -34,11 +34,25 @@ class Adjoint(NamedTuple):
     """A signal carried back inside a group's units.
 
     `posts` holds ``Df . lam`` at each site, (T, *shape there); `mu` what is left before the first step, for
-    each state.
+    each state, and `mus` what came to each step from the one behind it, (T, *group shape).
     """
 
     posts: dict[Site, Array]
     mu: Arrays
+    mus: Arrays
+
+
+class Found(NamedTuple):
+    """What the way back over a window gives.
+
+    `direct` is the gradient at the end of each weight chain, without what `mus`, left for each group at the
+    window's start, finds in the traces there; `inputs` are the gradients at the arguments, None where there
+    are none.
+    """
+
+    direct: list[Array]
+    mus: tuple[Arrays, ...]
+    inputs: tuple[Array | None, ...]
 
 
 class WindowBackward:
@@ -82,16 +96,17 @@ class WindowBackward:
         engine = self.engine
         sites = {layout.site: layout for layout in engine.layouts if layout.route.group is group}
 
-        def back(mu: Arrays, now: tuple[Point, Signal | None]) -> tuple[Arrays, Arrays]:
+        def back(mu: Arrays, now: tuple[Point, Signal | None]) -> tuple[Arrays, tuple[Arrays, Arrays]]:
             point, given = now
+            later = mu
             lam = mu if given is None else tuple(a + b for a, b in zip(given[0], mu, strict=True))
             mu, posts = engine.recursion(group, weights, point, prepared).pull(lam, sites)
             if given is not None and given[1] is not None:
-                mu = tuple(a + b for a, b in zip(mu, given[1], strict=True))
-            return mu, posts
+                mu = tuple(a + point.past(b) for a, b in zip(mu, given[1], strict=True))
+            return mu, (posts, later)
 
-        mu, posts = jax.lax.scan(back, start, (points, signal), reverse=True)
-        return Adjoint(dict(zip(sites, posts, strict=True)), mu)
+        mu, (posts, mus) = jax.lax.scan(back, start, (points, signal), reverse=True)
+        return Adjoint(dict(zip(sites, posts, strict=True)), mu, mus)
 
     # Traces ------------------------------------------------------------------------------------
 
@@ -146,32 +161,66 @@ class WindowBackward:
     # Gradients ---------------------------------------------------------------------------------
 
     def gradients(
-        self, weights: Weights, xs: Inputs, tape: Tape, given: Given, traces: Arrays | None
-    ) -> list[Array]:
-        """Compute a window's gradient at the end of each weight chain."""
+        self,
+        weights: Weights,
+        xs: Inputs,
+        tape: Tape,
+        given: Given,
+        later: tuple[Arrays, ...],
+        inputs: bool = False,
+    ) -> Found:
+        """Go back over a window.
+
+        Parameters
+        ----------
+        weights : Weights
+            The weight chains' values.
+        xs : Inputs
+            The window's inputs.
+        tape : Tape
+            What its forward pass left.
+        given : Given
+            The loss's cotangents, time leading.
+        later : tuple of tuple of array
+            mu of each group behind the last step, as `Found.mus` of the next window.
+        inputs : bool
+            Whether gradients at the arguments are asked for.
+
+        Returns
+        -------
+        Found
+            The window's part of the gradient.
+        """
         engine = self.engine
         prepared = engine.recursion.prepare(weights)
-        zeros = tuple(
-            tuple(jnp.zeros(leaf.old.shape, leaf.old.dtype) for leaf in g.leaves) for g in engine.graph.groups
-        )
 
-        def one(state: Any, now: Any) -> tuple[Any, None]:
+        def one(state: Any, now: Any) -> tuple[Any, Any]:
             mus, summed = state
             (x, inner, given_t), before = now
-            points = self.recorder.points(x, inner._replace(before=before))
-            direct, mus = self._block(weights, x, points, given_t, mus, prepared)
-            return (mus, [a + b for a, b in zip(summed, direct, strict=True)]), None
+            points = self.recorder.points(x, inner._replace(before=before, first=tape.first))
+            found = self._block(weights, x, points, given_t, mus, prepared, inputs)
+            return (found.mus, [a + b for a, b in zip(summed, found.direct, strict=True)]), found.inputs
 
-        values = (xs, tape._replace(before=()), given)
-        start = (zeros, [jnp.zeros_like(v) for v in weights.floats])
+        values = (xs, tape._replace(before=(), first=None), given)
+        start = (later, [jnp.zeros_like(v) for v in weights.floats])
         size = block_size(xs.length)
         befores = self.recorder.before_blocks(tape, size)
-        (mus, direct), _ = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
-        for layout, trace in zip(engine.layouts, traces or (), strict=traces is not None):
-            slot = engine.functions.float_slot[layout.relation.weight]
-            past = layout.contract(mus[layout.route.group.index], trace)
-            direct[slot] = direct[slot] + layout.to_weight(past)
-        return list(direct)
+        (mus, direct), along = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
+        return Found(direct, mus, along)
+
+    def no_signals(self) -> tuple[Arrays, ...]:
+        """Return mu behind a sequence's last step."""
+        groups = self.engine.graph.groups
+        return tuple(tuple(jnp.zeros(x.old.shape, x.old.dtype) for x in g.leaves) for g in groups)
+
+    def past(self, direct: list[Array], mus: tuple[Arrays, ...], traces: Arrays) -> list[Array]:
+        """Add what signals find in the traces at a window's start, ``mu . eps``."""
+        result = list(direct)
+        for layout, trace in zip(self.engine.layouts, traces, strict=True):
+            slot = self.engine.functions.float_slot[layout.relation.weight]
+            found = layout.contract(mus[layout.route.group.index], trace)
+            result[slot] = result[slot] + layout.to_weight(found)
+        return result
 
     def _block(
         self,
@@ -181,9 +230,11 @@ class WindowBackward:
         given: Given,
         mus: tuple[Arrays, ...],
         prepared: dict[int, Any],
-    ) -> tuple[list[Array], tuple[Arrays, ...]]:
+        inputs: bool,
+    ) -> Found:
         engine = self.engine
-        direct, signals = engine.signals.open(weights, points, given, points.new[0].shape[0])
+        opened = engine.signals.open(weights, points, given, points.new[0].shape[0], inputs)
+        direct, signals, along = opened
         adjoints = [
             self.adjoint(g, weights, points, signal, mu, prepared)
             for g, signal, mu in zip(engine.graph.groups, engine.signals.of_groups(signals), mus, strict=True)
@@ -200,4 +251,7 @@ class WindowBackward:
                 direct[slot] = direct[slot] + relation.unmatrix(product)
             else:
                 direct[slot] = direct[slot] + relation.gather(post.sum(0))
-        return direct, tuple(a.mu for a in adjoints)
+        if inputs:
+            kept = engine.signals.states_to_inputs(weights, points, [a.mus for a in adjoints])
+            along = tuple(None if a is None else a + b for a, b in zip(along, kept, strict=True))
+        return Found(direct, tuple(a.mu for a in adjoints), along)

@@ -15,6 +15,22 @@ def is_count(value: Any) -> bool:
     return whole and int(value) >= 1
 
 
+def check_limit(who: str, limit: Any) -> None:
+    """Refuse what is no number of bytes.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    number = isinstance(limit, (int, float, np.integer, np.floating)) and not isinstance(limit, bool)
+    if limit is not None and not (number and limit > 0):
+        raise ValueError(
+            f"{who}: memory_limit must be a positive number of bytes or None, got memory_limit={limit!r}. "
+            "Write e.g. memory_limit=8e9, or float('inf') for no limit."
+        )
+
+
 def check_effect(
     rule: Rule, given: dict[str, Any], window: int | None, fast_solve: bool, nondiagonal: str = "refuse"
 ) -> None:
