@@ -113,7 +113,7 @@ def speakers(text: str | None) -> tuple[int, ...] | None:
 @app.command()
 def train(
     data: Annotated[
-        str, typer.Option(help="'digits' (embedded), or a file in the layout of SHD.")
+        str, typer.Option(help="Path of any data set, or a name of `snntrace data list`.")
     ] = "digits",
     rule: Annotated[RuleName, typer.Option(help="Learning rule.")] = RuleName.osttp,
     neuron: Annotated[NeuronName, typer.Option(help="Hidden units.")] = NeuronName.lif,
@@ -266,7 +266,7 @@ def run(config: Any, out: Path | None, overwrite: bool, console: Console) -> Non
     def folder() -> RunFolder:
         if out is not None:
             return RunFolder(out, overwrite)
-        stem = Path(config.data).name.split(".")[0]
+        stem = Path(config.data).resolve().name.split(".")[0] or "data"
         return RunFolder.numbered(RUNS, f"{stem}-{config.rule}-{config.neuron}")
 
     with ConsoleWatcher(console) as watcher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 from snntrace.neurons import NEURONS
@@ -18,7 +19,7 @@ PATHS = ("auto", "dense", "event")
 KNOWN = {"rule": RULES, "neuron": tuple(NEURONS), "reset": (*RESETS, None), "path": PATHS}
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    # What the data ask for; "digits" names the embedded data set, "file" any recording file.
+    # What the data ask for; "digits" names the embedded data set, "file" the 700 units of the ear.
     "digits": {
         "epochs": 20,
         "batch_size": 64,
@@ -57,7 +58,7 @@ class TrainConfig:
     Parameters
     ----------
     data : str
-        ``"digits"``, or the path of a file in the layout of SHD.
+        What `open_dataset` opens: a path, or the name of a data set.
     rule : {'osttp', 'd_rtrl', 'ostl', 'bptt'}
         The learning rule.
     neuron : {'lif', 'alif', 'adlif', 'cuba'}
@@ -78,9 +79,9 @@ class TrainConfig:
         Time step.
     steps : int, optional
         Steps of a recording; events after them are dropped. Left out: as many as cover 300 ms of the digits,
-        or 1 s of a file.
+        1 s of spoken words, or nearly all recordings of other data.
     pool : int, optional
-        Neighbouring input units that are counted together.
+        Neighbouring input units that are counted together; of a camera, pixels along each side of a square.
     tau_mem_ms, tau_out_ms : float, in ms, optional
         Membrane time constants of the hidden units and of the read-out.
     reset : {'soft', 'hard', 'none'}, optional
@@ -203,15 +204,20 @@ class TrainConfig:
         """The row of `DEFAULTS` for this rule: ``"target"`` or ``"gradient"``."""
         return "target" if self.rule == "osttp" else "gradient"
 
-    def resolved(self) -> TrainConfig:
+    def resolved(self, suited: Mapping[str, Any] | None = None) -> TrainConfig:
         """Fill in what was left open.
+
+        Parameters
+        ----------
+        suited : mapping, optional
+            What suits the data, as `snntrace.train.suit.suited` tells. Default: the row of `DEFAULTS`.
 
         Returns
         -------
         TrainConfig
             A copy without open options, apart from those that None is a value of.
         """
-        defaults = DEFAULTS[self.kind] | DEFAULTS[self.signal]
+        defaults = DEFAULTS[self.signal] | dict(DEFAULTS[self.kind] if suited is None else suited)
         duration = defaults.pop("duration_ms")
         found = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         config = dataclasses.replace(self, **found)

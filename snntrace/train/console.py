@@ -34,6 +34,7 @@ class ConsoleWatcher(Watcher):
             console=console, transient=True,
         )  # fmt: skip
         self.task: TaskID | None = None
+        self.opening = console.status("opening the data")
 
     def __enter__(self) -> ConsoleWatcher:
         """Take the terminal.
@@ -43,10 +44,12 @@ class ConsoleWatcher(Watcher):
         ConsoleWatcher
             Itself.
         """
+        self.opening.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the terminal back."""
+        self.opening.stop()
         self.progress.stop()
 
     def begin(self, config: TrainConfig, data: RunData, learner: snntrace.Learner) -> None:
@@ -61,6 +64,7 @@ class ConsoleWatcher(Watcher):
         learner : Learner
             The compiled network.
         """
+        self.opening.stop()
         sizes = [data.train.n_channels, *[config.hidden] * config.layers, len(data.dataset.class_names)]
         self.console.print(
             f"{config.neuron.upper()} network {'-'.join(map(str, sizes))} under {learner.rule.name}, "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import brainunit as u
 import numpy as np
@@ -10,9 +13,12 @@ from numpy.typing import NDArray
 
 from snntrace.datasets import Batches, SpikeDataset, batches, by_group, hold_out, open_dataset
 from snntrace.datasets.official import refuse_test
+from snntrace.datasets.transforms import pool_space, pooled_sensor
 from snntrace.train.config import TrainConfig, count, number
+from snntrace.train.suit import sensor_of
 
 FRACTION = 0.1
+VALIDATION = ("valid", "validation")
 AHEAD = 2
 """Batches that are made while others are learnt from."""
 
@@ -24,7 +30,7 @@ class RunData:
     Attributes
     ----------
     dataset : SpikeDataset
-        All recordings.
+        The recordings, those of an official part for validation left out.
     train, validation : Batches
         What is trained on, in a new order each epoch, and what is held out, in its own order. All batches
         have one shape; the last validation batch is filled up with rows of label -1.
@@ -102,8 +108,57 @@ def divide(config: TrainConfig, dataset: SpikeDataset) -> tuple[NDArray[np.int64
     return kept, held, f"{fraction:g} of every class"
 
 
-def load(config: TrainConfig, layout: str = "dense") -> RunData:
+@dataclass(frozen=True)
+class Parts:
+    """The recordings of a run.
+
+    Attributes
+    ----------
+    dataset, held_in : SpikeDataset
+        Where those are that are trained on, and those that are held out; the same but for data with an
+        official part for validation.
+    kept, held : int64 arrays
+        Numbers of the recordings in each.
+    words : str
+        How they were divided.
+    """
+
+    dataset: SpikeDataset
+    held_in: SpikeDataset
+    kept: NDArray[np.int64]
+    held: NDArray[np.int64]
+    words: str
+
+
+def parts_of(config: TrainConfig) -> Parts:
     """Open the data of a run and divide them.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Says what and how.
+
+    Returns
+    -------
+    Parts
+        The recordings.
+    """
+    dataset = open_dataset(config.data)
+    if (
+        config.hold_out is None
+        and config.hold_out_speakers is None
+        and getattr(dataset, "split", "") == "train"
+    ):
+        for name in VALIDATION:
+            if name in getattr(dataset, "splits", ()):
+                held_in = open_dataset(config.data, split=name)
+                rows = np.arange(len(dataset)), np.arange(len(held_in))
+                return Parts(dataset, held_in, *rows, f"the official part {name}")
+    return Parts(dataset, dataset, *divide(config, dataset))
+
+
+def load(config: TrainConfig, layout: str = "dense", parts: Parts | None = None) -> RunData:
+    """Make the batches of a run.
 
     Parameters
     ----------
@@ -111,24 +166,31 @@ def load(config: TrainConfig, layout: str = "dense") -> RunData:
         A resolved configuration.
     layout : {'dense', 'events'}
         How the batches that are trained on come; those held out come dense.
+    parts : Parts, optional
+        The recordings. Default: those of `config`.
 
     Returns
     -------
     RunData
         The batches.
     """
-    dataset = open_dataset(config.data)
-    kept, held, words = divide(config, dataset)
-    shared = {
-        "dt": number(config.dt_ms) * u.ms, "n_steps": count(config.steps), "pool": count(config.pool),
-        "seed": config.seed, "cache": True,
+    parts = parts_of(config) if parts is None else parts
+    pool, sensor = count(config.pool), sensor_of(parts.dataset)
+    shared: dict[str, Any] = {"pool": pool}
+    if sensor is not None and pool > 1:
+        pixels = (*sensor, 2)
+        joined = math.prod(pooled_sensor(pixels, pool))
+        shared = {"transform": partial(pool_space, sensor=pixels, factor=pool), "n_units": joined}
+    shared |= {
+        "dt": number(config.dt_ms) * u.ms, "n_steps": count(config.steps), "seed": config.seed,
+        "cache": True, "prefetch": AHEAD,
     }  # fmt: skip
     size = count(config.batch_size)
     return RunData(
-        dataset,
-        batches(dataset, kept, size, drop_last=True, layout=layout, prefetch=AHEAD, **shared),
-        batches(dataset, held, size, shuffle=False, pad_last=True, prefetch=AHEAD, **shared),
-        words,
-        len(kept),
-        len(held),
+        parts.dataset,
+        batches(parts.dataset, parts.kept, size, drop_last=True, layout=layout, **shared),
+        batches(parts.held_in, parts.held, size, shuffle=False, pad_last=True, **shared),
+        parts.words,
+        len(parts.kept),
+        len(parts.held),
     )

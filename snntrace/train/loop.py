@@ -15,12 +15,13 @@ import numpy as np
 
 import snntrace
 from snntrace.train.config import TrainConfig, count
-from snntrace.train.data import RunData, load
+from snntrace.train.data import RunData, load, parts_of
 from snntrace.train.learning import Optimiser, chosen_path, forward, make_learner, train_step, validation_step
 from snntrace.train.loss import Score
 from snntrace.train.model import Classifier, build_model
 from snntrace.train.pictures import Sample, learning_curve, spike_raster
 from snntrace.train.run_folder import RunFolder
+from snntrace.train.suit import suited
 from snntrace.train.weights import named_weights
 
 PACKAGES = (
@@ -143,9 +144,10 @@ def train(
     >>> 0 <= result.accuracy <= 1
     True
     """
-    config = (config or TrainConfig()).resolved()
-    watcher = watcher or Watcher()
-    data = load(config)
+    config, watcher = config or TrainConfig(), watcher or Watcher()
+    parts = parts_of(config)
+    config = config.resolved(suited(parts.dataset, len(parts.kept), config.signal))
+    data = load(config, parts=parts)
     first = next(data.train.epoch(0))
     classes = len(data.dataset.class_names)
     model = build_model(config, data.train.n_channels, classes, float(np.mean(first.x**2)))
@@ -155,7 +157,7 @@ def train(
         config = dataclasses.replace(config, path=path)
         learner = make_learner(config, model, first.x.shape[1:], classes)
     if config.path == "event":
-        data = load(config, layout="events")
+        data = load(config, "events", parts)
     files = folder() if callable(folder) else folder
     if files is not None:
         files.write_config(reproduction(config, data))
