@@ -26,6 +26,8 @@ class SHD(SpikeFile):
         The official part to take. Default: the file's own, if `path` is one; else ``'train'``.
     cache_folder : str or Path, optional
         Where the decompressed content of a compressed file is kept.
+    ordered : bool, default True
+        Refuse a recording in which time goes backwards. False: keep its events as they are.
 
     Attributes
     ----------
@@ -60,10 +62,15 @@ class SHD(SpikeFile):
     )
 
     def __init__(
-        self, path: str | Path, split: str | None = None, *, cache_folder: str | Path | None = None
+        self,
+        path: str | Path,
+        split: str | None = None,
+        *,
+        cache_folder: str | Path | None = None,
+        ordered: bool = True,
     ) -> None:
         file, self.split = self._part(Path(path).expanduser(), split)
-        SpikeFile.__init__(self, file, cache_folder=cache_folder)
+        SpikeFile.__init__(self, file, cache_folder=cache_folder, ordered=ordered)
 
     def _part(self, path: Path, split: str | None) -> tuple[Path, str]:
         """Find the file of a part."""
@@ -99,7 +106,7 @@ class SSC(SHD):
         `SHD`.
     split : {'train', 'valid', 'test'}, optional
         The official part to take.
-    cache_folder : str or Path, optional
+    cache_folder, ordered
         As of `SHD`.
 
     References
