@@ -76,7 +76,7 @@ def test_a_folder_with_a_run_is_refused_before_anything_is_computed_and_overwrit
         (["--epochs", "0"], "epochs must be positive"),
         (["--epochs", "many"], "Invalid value for '--epochs'"),
         (["--data", "nowhere.h5"], "does not exist"),
-        (["--pool", "7"], "pool must divide"),
+        (["--data", "randman", "--pool", "7"], "pool must divide"),
         (["--hold-out-speakers", "a,b"], "must be numbers with commas"),
         (["--hold-out-speakers", "1,2"], "must name their groups"),
         (["--hold-out", "0.2", "--hold-out-speakers", "1,2"], "a fraction or speakers"),

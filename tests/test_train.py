@@ -267,7 +267,7 @@ def test_training_without_a_folder_writes_nothing(tmp_path, monkeypatch):
 def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(ValueError, match="pool must divide"):
-        train(dataclasses.replace(TINY, pool=7), lambda: RunFolder(path))
+        train(dataclasses.replace(TINY, data="randman", pool=7), lambda: RunFolder(path))
     assert not path.exists()
 
 
