@@ -170,6 +170,7 @@ def test_the_report_shows_the_size_of_an_exact_trace():
     traces = {t["parameters"][0]: t["shape"] for t in learner.report.as_dict()["traces"]}
     assert traces["w"] == (2, B, N, N_IN, N)
     assert np.prod(traces["b"]) == 2 * B * N * N
+    assert "of every unit to every weight, exact" in str(learner.report)
     assert "units act on each other" in str(learner.report)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import oracles
 import pytest
 from nets import bptt, double_precision, loss, streamed
-from steps import N_IN, B, N, Step, T, assert_exact, compiled, draw, leaky, leaves
+from steps import N_IN, B, N, Step, T, assert_exact, compiled, draw, found_by, leaky, leaves
 
 import snntrace
+from snntrace.neurons import LIF, FeedForward
 
 W = draw(N_IN, N, scale=0.7)
 W2 = draw(N_IN, N, scale=0.7, seed=1)
@@ -224,6 +225,21 @@ def test_what_is_drawn_in_a_step_is_held_while_its_gradient_is_taken(update):
         oracles.assert_close(leaves(streamed(learner, model, xs, ys)[0]), exact, 1e-9)
 
 
+def test_a_time_step_of_the_environment_is_the_same_inside_a_transformation():
+    with brainstate.environ.context(dt=0.5 * u.ms):
+        model = FeedForward(N_IN, LIF(N), w_init=1.0)
+        learner = compiled(model)
+        x = draw(B, N_IN)
+        out = brainstate.transform.jit(learner.update)(x)
+        learner.reset_state()
+        np.testing.assert_allclose(out, learner.update(x))
+    with (
+        brainstate.environ.context(dt=1.0 * u.ms),
+        pytest.raises(ValueError, match=r"'dt'"),
+    ):
+        learner.update(x)
+
+
 # Other states ----------------------------------------------------------------------------------
 
 
@@ -341,6 +357,18 @@ def test_a_learner_leaves_a_shared_array_as_the_model_does():
     brainstate.nn.init_all_states(model)
     brainstate.transform.for_loop(model, xs)
     np.testing.assert_allclose(ours, model.h.value, rtol=1e-10)
+
+
+@pytest.mark.parametrize("order", ["sequence", "streaming"])
+def test_weights_may_be_less_precise_than_the_states(order):
+    model = Step(lambda m, x: leaky(m, x @ m.w.value + m.b.value), {"w": W, "b": draw(N)}, v=(N,))
+    xs, ys = draw(T, B, N_IN), draw(T, B, N, seed=9)
+    exact = leaves(bptt(model, B, xs, ys))
+    for state in (model.w, model.b):
+        state.value = state.value.astype(jnp.float32)
+    found = found_by(model, xs, ys, order=order, **({"window": 3} if order == "sequence" else {}))
+    assert {v.dtype for v in found.values()} == {np.dtype(np.float32)}
+    oracles.assert_close(found, exact, 1e-5)
 
 
 # Trees and units -------------------------------------------------------------------------------

@@ -116,10 +116,17 @@ class StepFunctions:
         run(self.chain, env)
         return Weights(tuple(env[v] for v in self.float_vars), tuple(env[v] for v in self.other_vars))
 
+    def no_gradients(self) -> list[Array]:
+        """Return zeros to sum gradients at the weight chains' ends in: as precise as what weights act on."""
+        types = {v: v.dtype for v in self.float_vars}
+        for relation in self.graph.temporal:
+            types[relation.weight] = jnp.result_type(types[relation.weight], self.dtype_of(relation))
+        return [jnp.zeros(v.shape, types[v]) for v in self.float_vars]
+
     def pull_back(self, params: Arrays, gradients: Sequence[Array]) -> Arrays:
         """Bring gradients at the weight chains' ends back to the parameters."""
-        _, vjp = jax.vjp(lambda p: self.weights(p).floats, params)
-        (result,) = vjp(tuple(gradients))
+        floats, vjp = jax.vjp(lambda p: self.weights(p).floats, params)
+        (result,) = vjp(tuple(g.astype(v.dtype) for g, v in zip(gradients, floats, strict=True)))
         return tuple(result)
 
     # Environments ------------------------------------------------------------------------------

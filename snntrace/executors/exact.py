@@ -44,6 +44,11 @@ class FullLayout(Layout):
         own = relation.sizes[1:] if isinstance(relation, Dense) else relation.weight.shape
         return (group.n_states, *group.shape, *own)
 
+    @property
+    def form(self) -> str:
+        """What one entry of the trace belongs to."""
+        return "of every unit to every weight, exact"
+
     def advance(self, trace: Array, found: Any, operand: Array | None) -> Array:
         """Apply one step, ``E <- J E + dh/dy dy/dW``.
 

@@ -47,6 +47,11 @@ class Layout:
         return (self.route.group.n_states, *relation.shape)
 
     @property
+    def form(self) -> str:
+        """What one entry of the trace belongs to."""
+        return "one for all units, exact" if self.collapsed else "one for each synapse or unit"
+
+    @property
     def dtype(self) -> Any:
         """Number type of the trace."""
         relation = self.relation

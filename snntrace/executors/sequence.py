@@ -119,7 +119,7 @@ class SequencePass:
                 part = self.backward.gradients(weights, x, tape, given_t, mus, inputs)
                 return (part.mus, [a + b for a, b in zip(summed, part.direct, strict=True)]), part.inputs
 
-            begin = (silent, [jnp.zeros_like(v) for v in weights.floats])
+            begin = (silent, self.engine.functions.no_gradients())
             (mus, direct), along = scan_blocks(
                 one, begin, (xs, given), self.window or xs.length, reverse=True, per_block=left
             )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from snntrace.compiler.perturb import Arrays
 from snntrace.compiler.step import Path, StateLeaf, StepProgram, leaves_of, write_leaves
 from snntrace.errors import NotCompiledError
+from snntrace.quantities import is_quantity
 
 Array = Any
 
@@ -22,7 +23,13 @@ SETTINGS = ("dt", "fit", "t", "i")
 def environment_settings() -> dict[str, str]:
     """Describe the settings, of those that are made, that a compiled step has fixed."""
     values = {name: brainstate.environ.get(name, None) for name in SETTINGS}
-    return {name: str(value) for name, value in values.items() if value is not None}
+    return {name: _described(value) for name, value in values.items() if value is not None}
+
+
+def _described(value: Any) -> str:
+    if is_quantity(value):  # which would print itself as a traced array inside a transformation
+        return f"{_described(value.mantissa)} {value.unit}"
+    return "a traced value" if isinstance(value, jax.core.Tracer) else str(value)
 
 
 class ModelStates:

@@ -202,7 +202,7 @@ class WindowBackward:
             return (found.mus, [a + b for a, b in zip(summed, found.direct, strict=True)]), found.inputs
 
         values = (xs, tape._replace(before=(), first=None), given)
-        start = (later, [jnp.zeros_like(v) for v in weights.floats])
+        start = (later, engine.functions.no_gradients())
         size = block_size(xs.length)
         befores = self.recorder.before_blocks(tape, size)
         (mus, direct), along = scan_blocks(one, start, values, size, reverse=True, per_block=befores)

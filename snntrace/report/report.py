@@ -243,6 +243,7 @@ class Report:
                     "where": layout.relation.uses[0][0].where,
                     "group": layout.route.group.index,
                     "shape": layout.shape,
+                    "form": layout.form,
                     "collapsed": layout.collapsed,
                     "why": self.why_collapsed(layout),
                     "bytes": layout.n_bytes,
@@ -286,10 +287,9 @@ class Report:
             lines.append(f"  {group['index']}: {', '.join(group['states'])}  shape {group['shape']}")
         lines += ["", "Traces"]
         for trace in data["traces"]:
-            form = "one for all units, exact" if trace["collapsed"] else "one for each synapse or unit"
             lines.append(
                 f"  {', '.join(trace['parameters'])} -> group {trace['group']}: {trace['kind']}, "
-                f"shape {trace['shape']} ({form}), {trace['bytes'] / 2**20:.2f} MiB"
+                f"shape {trace['shape']} ({trace['form']}), {trace['bytes'] / 2**20:.2f} MiB"
             )
         lines += ["", "Parameters"]
         width = max((len(path) for path in data["parameters"]), default=0)
