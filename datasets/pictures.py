@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from snntrace.datasets.text_raster import matched
 
 DPI = 120
-INK = "#222222"
+INK, FRAME = "#222222", "#cccccc"
 MOST_MARKS = 200_000
 
 
@@ -177,10 +177,12 @@ def plot_events(
     for axis in axes[n_frames:]:
         axis.remove()
     for k, axis in enumerate(axes[:n_frames]):
-        axis.imshow(coloured(counts[k], int(counts.max(initial=1))), interpolation="nearest")
+        axis.imshow(coloured(counts[k], full_colour(counts)), interpolation="nearest")
         axis.set_title(f"{1e3 * k * end / n_frames:.0f} ms", fontsize=8)
-        axis.set_axis_off()
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_color(FRAME)
     figure.suptitle(title, fontsize=10)
+    figure.supxlabel("ON blue, OFF orange", fontsize=8, color=INK)
     return figure
 
 
@@ -223,7 +225,7 @@ def animate_events(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     counts = frames(times, units, sensor, n_frames=n_frames, duration=duration)
-    most = int(counts.max(initial=1))
+    most = full_colour(counts)
     figure = Figure(figsize=(4, 4 * sensor[1] / sensor[0]), dpi=DPI)
     FigureCanvasAgg(figure)
     axis = figure.add_axes((0, 0, 1, 1))
@@ -235,6 +237,23 @@ def animate_events(
         return [image]
 
     return FuncAnimation(figure, show, frames=n_frames, interval=interval_ms, blit=True)
+
+
+def full_colour(counts: NDArray[np.int64]) -> int:
+    """Return the count that has the full colour.
+
+    Parameters
+    ----------
+    counts : int array
+        Events of frames.
+
+    Returns
+    -------
+    int
+        So that one in a hundred pixels with events has more: a single noisy one would make all others pale.
+    """
+    some = counts[counts > 0]
+    return int(np.ceil(np.percentile(some, 99))) if some.size else 1
 
 
 def coloured(counts: NDArray[np.int64], most: int) -> NDArray[np.float64]:
