@@ -67,6 +67,8 @@ def test_a_tone_moves_the_place_of_its_frequency_most():
     assert unit - 60 < strength.argmax() <= unit
     with pytest.raises(ValueError, match=r"units must be in 0 \.\. 699, got unit=700"):
         best_frequency([3, 700])
+    with pytest.raises(TypeError, match="units must be integers, got dtype=float64"):
+        best_frequency(3.5)
 
 
 def test_movements_in_blocks_are_the_transform_of_the_whole_sound():

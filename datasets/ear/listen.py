@@ -114,6 +114,8 @@ def best_frequency(units: ArrayLike) -> NDArray[np.float64]:
 
     Raises
     ------
+    TypeError
+        If the units are not integers.
     ValueError
         If a unit is out of range.
 
@@ -124,6 +126,11 @@ def best_frequency(units: ArrayLike) -> NDArray[np.float64]:
     array([22508.,  1115.,   110.])
     """
     wanted = np.asarray(units)
+    if wanted.dtype.kind not in "iu":
+        raise TypeError(
+            f"best_frequency: units must be integers, got dtype={wanted.dtype}. Convert them with "
+            f".astype(int)."
+        )
     if wanted.size and not (wanted.min() >= 0 and wanted.max() < CHANNELS):
         wrong = wanted.min() if wanted.min() < 0 else wanted.max()
         raise ValueError(
