@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.hdf5 import FOREIGN, own_table
+from snntrace.datasets.heaps import Heaps
 from snntrace.datasets.unpack import is_packed, unpacked
 
 ROWS_A_SCAN = 1024
@@ -121,6 +122,7 @@ class SpikeFile:
         self._opened_path = unpacked(self.path, folder) if is_packed(self.path) else self.path
         self._closed = False
         self._file: Any = None
+        self._heaps: Any = None
         self._process = -1
         try:
             self._read_tables()
@@ -162,7 +164,7 @@ class SpikeFile:
         dict
             The state.
         """
-        return self.__dict__ | {"_file": None, "_process": -1}
+        return self.__dict__ | {"_file": None, "_heaps": None, "_process": -1}
 
     def __repr__(self) -> str:
         """Return one line with the path and the sizes.
@@ -261,7 +263,10 @@ class SpikeFile:
     def _rows(self, rows: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         file = self._open()
         try:
-            return file["spikes/times"][rows], file["spikes/units"][rows]
+            times, units = file["spikes/times"], file["spikes/units"]
+            for table in (times, units):
+                self._heaps.check(table, rows)
+            return times[rows], units[rows]
         except FOREIGN as error:
             first = rows.start if isinstance(rows, slice) else rows[0]
             raise DataFileError(
@@ -316,6 +321,7 @@ class SpikeFile:
                     f"({error}). Unzip .zip archives first; download a damaged file again."
                 ) from error
             self._process = os.getpid()
+            self._heaps = Heaps(self._file)
         return self._file
 
     def _read_tables(self) -> None:

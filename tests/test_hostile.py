@@ -1,6 +1,7 @@
 """Input that is wrong on purpose: each reader refuses it and names the file, the place and the remedy."""
 
 import os
+import struct
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
+from snntrace.datasets import SpikeFile
 from snntrace.datasets.files import DataFileError
+from snntrace.datasets.heaps import place_of
 
 KINDS = fuzzing.cases()
 HDF5 = {
@@ -149,6 +152,48 @@ def test_a_table_that_says_to_be_larger_than_its_file_is_not_made_room_for(made)
         DataFileError, match=r"as long as its tables need, got \d+ bytes for 8589934592 at /lab"
     ):
         read(path)
+
+
+def heap_of(path):
+    """Return where the first row of times is told of, and where its heap is."""
+    with h5py.File(path) as file:
+        place = place_of(file["spikes/times"], 0)
+    return place, struct.unpack_from("<IQ", path.read_bytes(), place)[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "value", "message"),
+    [
+        # HDF5 walks over an object of no size for ever, and reads on after one that is said to be longer.
+        ("<HHIQ", "object", (0, 0, 0, 0), "an object of 0 bytes"),
+        ("<Q", "size", (0,), r"\d+ elements at byte|an object of"),
+        ("<I", "length", (1 << 30,), "1073741824 elements at byte"),
+        ("<Q", "heap's place", (1 << 40,), "the end of the file at"),
+        ("<Q", "heap's place", (8,), "in place of a heap at byte 8"),
+        ("<Q", "heap's size", (1 << 40,), "in place of a heap at byte"),
+    ],
+)
+def test_a_damaged_heap_is_refused_before_hdf5_walks_over_it(kind, where, value, message, made):
+    path, read = made("shd.h5")
+    data, (place, heap) = bytearray(path.read_bytes()), heap_of(path)
+    places = {
+        "length": place, "heap's place": place + 4, "heap's size": heap + 8, "object": heap + 16,
+        "size": heap + 24,
+    }  # fmt: skip
+    struct.pack_into(kind, data, places[where], *value)
+    path.write_bytes(data)
+    with pytest.raises(DataFileError, match=rf"recordings must be readable, got .*(?:{message}).*shd\.h5"):
+        read(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (7,)}, {"chunks": (7,), "compression": 4}])
+def test_rows_are_read_however_their_table_is_laid_out(options, tmp_path):
+    path = tmp_path / "a.h5"
+    fuzzing.write_shd(path, **options)
+    with SpikeFile(path, n_units=70) as data:
+        for row, (times, units) in enumerate(fuzzing.few_recordings()):
+            np.testing.assert_array_equal(data.events(row)[0], times)
+            np.testing.assert_array_equal(data.events_of([3, row])[1][1], units)
 
 
 WRONG_EVENTS = [
