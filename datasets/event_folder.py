@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from snntrace.datasets.files.contents import contents
 from snntrace.datasets.files.events import MICROSECOND, DataFileError, Events
 from snntrace.datasets.files.registry import FORMATS, read_events
 from snntrace.datasets.packed import EventList, checked_split, row_of
@@ -319,10 +321,12 @@ def from_table(folder: Path) -> list[Recording]:
     """
     table = folder / TABLE
     try:
-        with table.open(newline="", encoding="utf-8-sig") as text:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(text)]
+        text = io.StringIO(contents(table, WHO).tobytes().decode("utf-8-sig"), newline="")
+        rows = [[cell.strip() for cell in row] for row in csv.reader(text)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataFileError(f"{WHO}: the table must be text in UTF-8, got {error} in {table}.") from error
+        raise DataFileError(
+            f"{WHO}: the table must be text in UTF-8, got {error} in {table}. Save it so."
+        ) from error
     columns = rows[0] if rows else []
     if not COLUMNS.issubset(columns) or len(set(columns)) != len(columns):
         raise DataFileError(

@@ -13,7 +13,7 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.files.contents import AGAIN, damaged
+from snntrace.datasets.files.contents import AGAIN, damaged, mapped
 from snntrace.datasets.unpack import is_gzip
 
 WHO = "read_idx"
@@ -59,8 +59,8 @@ def read_idx(path: str | os.PathLike[str], axes: int | None = None) -> NDArray[A
     array([7, 3], dtype=uint8)
     """  # noqa: DOC502
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(f"{WHO}: path must be an existing file, got path={file}. Check the spelling.")
+    # For its errors: a file that is missing, forbidden, empty or no file.
+    mapped(file, WHO)
     packed = is_gzip(file)
     try:
         with contextlib.ExitStack() as stack:

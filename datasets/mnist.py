@@ -40,8 +40,9 @@ class MNIST:
         ``MNIST/raw``.
     split : {'train', 'test'}, optional
         The official part to take. Default: ``'train'``.
-    encoding : {'rate', 'latency', 'camera'}, default 'rate'
-        ``'rate'``: each pixel is a Poisson process (``duration`` 0.1 s, ``max_rate`` 100 Hz).
+    encoding : {'rate', 'poisson', 'latency', 'camera'}, default 'rate'
+        ``'rate'``: each pixel gives events at equal intervals (``duration`` 0.1 s, ``max_rate`` 100 Hz).
+        ``'poisson'``: each is a Poisson process of that rate.
         ``'latency'``: one event a pixel, the brighter the earlier (``duration`` 0.1 s, ``tau`` 0.02 s,
         ``threshold`` 0.2). ``'camera'``: a moving event camera of 34 x 34 pixels.
     seed : int, default 0

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.camera import SaccadeCamera
-from snntrace.datasets.encoders import latency_code, rate_code
+from snntrace.datasets.encoders import latency_code, poisson_code, rate_code
 from snntrace.datasets.packed import EventList
 
-ENCODINGS = ("rate", "latency", "camera")
+ENCODINGS = ("rate", "poisson", "latency", "camera")
 RATE = {"duration": 0.1, "max_rate": 100.0}
 LATENCY = {"duration": 0.1, "tau": 0.02, "threshold": 0.2}
 MARGIN = 3
@@ -26,10 +26,11 @@ class PictureCode:
     ----------
     who : str
         Name of the data set, for the messages.
-    encoding : {'rate', 'latency', 'camera'}
-        ``'rate'``: each pixel is a Poisson process, see `rate_code`. ``'latency'``: each pixel gives one
-        event, the brighter the earlier, see `latency_code`. ``'camera'``: an event camera that moves before
-        the picture, see `SaccadeCamera`; its sensor is three pixels wider than the picture on all sides.
+    encoding : {'rate', 'poisson', 'latency', 'camera'}
+        ``'rate'``: each pixel gives events at equal intervals, see `rate_code`. ``'poisson'``: each pixel is
+        a Poisson process, see `poisson_code`. ``'latency'``: each pixel gives one event, the brighter the
+        earlier, see `latency_code`. ``'camera'``: an event camera that moves before the picture, see
+        `SaccadeCamera`; its sensor is three pixels wider than the picture on all sides.
     shape : (int, int), in pixels
         Height and width of the pictures.
     seed : int
@@ -63,7 +64,7 @@ class PictureCode:
         if seed < 0:
             raise ValueError(f"{who}: seed must be at least 0, got seed={seed}. Raise it.")
         camera_options = set(inspect.signature(SaccadeCamera).parameters) - {"seed", "who"}
-        known = {"rate": set(RATE), "latency": set(LATENCY), "camera": camera_options}[encoding]
+        known = {"latency": set(LATENCY), "camera": camera_options}.get(encoding, set(RATE))
         if unknown := set(options) - known:
             raise ValueError(
                 f"{who}: options of encoding={encoding!r} must be among {', '.join(sorted(known))}, got "
@@ -79,15 +80,15 @@ class PictureCode:
             self.sensor = (camera.sensor, camera.sensor)
             self.code = camera.look
         else:
-            chosen = (RATE if encoding == "rate" else LATENCY) | dict(options)
+            chosen = (LATENCY if encoding == "latency" else RATE) | dict(options)
             self.n_units, self.duration = shape[0] * shape[1], float(chosen["duration"])
+            if encoding == "latency":
+                self.code = lambda picture, rng: latency_code(picture, **chosen)
+            else:
+                code = rate_code if encoding == "rate" else poisson_code
+                self.code = lambda picture, rng: code(picture, seed=rng, **chosen)
             # Once, so that a value out of range is told now.
-            rate_code([], seed=0, **chosen) if encoding == "rate" else latency_code([], **chosen)
-            self.code = (
-                (lambda picture, rng: rate_code(picture, seed=rng, **chosen))
-                if encoding == "rate"
-                else (lambda picture, rng: latency_code(picture, **chosen))
-            )
+            self.code(np.zeros(0), np.random.default_rng(0))
 
     def events(self, picture: NDArray[np.uint8], *key: int) -> EventList:
         """Return the events of a picture.

@@ -178,6 +178,51 @@ def read_letters(path: Path) -> Any:
     return all_of(BrailleLetters(path, threshold=2.0))
 
 
+def write_pickle(path: Path) -> None:
+    import gzip
+    import pickle
+
+    rng = np.random.default_rng(0)
+    found = [
+        {"letter": letter, "repetition": 0, "taxel_data": np.cumsum(rng.integers(-2, 3, (20, 12)), 0) + 100.0}
+        for letter in ("B", "Space", "A")
+    ]
+    path.write_bytes(gzip.compress(pickle.dumps(found)))
+
+
+def write_idx(path: Path, pack: Callable[[bytes], bytes] = bytes) -> None:
+    """Make a folder of pictures; the file that is damaged is theirs."""
+    rng = np.random.default_rng(0)
+    for name, shape in (("train-images-idx3-ubyte", (12, 6, 5)), ("train-labels-idx1-ubyte", (12,))):
+        header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+        content = header + rng.integers(0, 10, shape).astype("u1").tobytes()
+        target = path if name in path.name else path.with_name(name)
+        target.write_bytes(pack(content) if target == path else content)
+
+
+def read_idx(path: Path) -> Any:
+    from snntrace.datasets import MNIST
+
+    data = MNIST(path.parent)
+    return plain([data.labels, data.pictures])
+
+
+def write_table(path: Path) -> None:
+    """Make a folder of recordings; the file that is damaged is the table of their labels."""
+    import event_writers as writers
+
+    for k in range(4):
+        (path.parent / f"{k}.bin").write_bytes(writers.nmnist(*few_events(30 + k)))
+    lines = ["file,label,subject", *(f"{k}.bin,{'ab'[k % 2]},{k // 2}" for k in range(4))]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def read_table(path: Path) -> Any:
+    from snntrace.datasets import EventFolder
+
+    return all_of(EventFolder(path.parent))
+
+
 def write_gestures(path: Path) -> None:
     """Make a folder of gestures; the file that is damaged is the table of labels."""
     import event_writers as writers
@@ -242,15 +287,23 @@ def event_cases() -> Iterator[Case]:
 
 def cases() -> dict[str, Case]:
     """Return all kinds of files by their names."""
-    crc = "zip's CRC-32"
+    import gzip
+
+    from snntrace.datasets.event_folder import TABLE
+
+    crc, gz = "zip's CRC-32", "gzip's CRC-32"
     found = [
         Case("packed.spikes", lambda path: write_store(path, 4), read_store, "CRC-32 of blocks and tables"),
         Case("plain.spikes", lambda path: write_store(path, 0), read_store, "CRC-32 of blocks and tables"),
         Case("shd.h5", write_shd, read_shd),
-        Case("shd.h5.gz", write_gzip, read_shd, "gzip's CRC-32"),
+        Case("shd.h5.gz", write_gzip, read_shd, gz),
         Case("ntidigits.hdf5", write_ntidigits, read_ntidigits),
         Case("letters.npz", lambda path: write_letters(path, np.savez), read_letters, crc),
         Case("packed.npz", lambda path: write_letters(path, np.savez_compressed), read_letters, crc),
+        Case("letters.pkl.gz", write_pickle, read_letters, gz),
+        Case("train-images-idx3-ubyte", write_idx, read_idx),
+        Case("train-images-idx3-ubyte.gz", lambda path: write_idx(path, gzip.compress), read_idx, gz),
+        Case(TABLE, write_table, read_table),
         Case("user01_led_labels.csv", write_gestures, read_gestures),
         Case("word.wav", write_sound, read_the_sound),
         Case("word.flac", write_sound, read_the_sound, "MD5 of the samples"),

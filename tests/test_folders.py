@@ -122,7 +122,7 @@ def test_a_table_gives_labels_subjects_and_parts(folder):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("", r"must start with its columns.*got \[\] in line 1"),
+        ("", r"must not be empty, got 0 bytes in .*labels\.csv"),
         ("name,label\na,b\n", r"must start with its columns.*got \['name', 'label'\] in line 1"),
         ("file,label,label\n", "must start with its columns"),
         ("file,label\n", "must name recordings, got none"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from snntrace.datasets import MNIST, FashionMNIST, SaccadeCamera, open_dataset
-from snntrace.datasets.encoders import latency_code, rate_code
+from snntrace.datasets.encoders import latency_code, poisson_code, rate_code
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.idx import read_idx
 
@@ -44,7 +44,7 @@ GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "must start with 0, 0, a number type .* at byte 0"),
+        (b"", "must start with 0, 0, a number type .* at byte 0|must not be empty"),
         (b"\0\0\x08", "must start with 0, 0"),
         (b"\1" + GOOD[1:], "must start with 0, 0"),
         (GOOD[:2] + b"\x0a" + GOOD[3:], "must start with 0, 0"),
@@ -103,6 +103,10 @@ def test_events_are_those_of_the_encoders(tmp_path):
     expected = rate_code(pictures[2], 0.2, 500.0, np.random.default_rng([7, 0, 2]))
     for found, wanted in zip(rate, expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+    random = MNIST(tmp_path, encoding="poisson", seed=7).events(2)
+    expected = poisson_code(pictures[2], 0.1, 100.0, np.random.default_rng([7, 0, 2]))
+    for found, wanted in zip(random, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
     latency = MNIST(tmp_path, encoding="latency", threshold=0.3).events(1)
     for found, wanted in zip(latency, latency_code(pictures[1], 0.1, threshold=0.3), strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -129,7 +133,10 @@ def test_recordings_parts_and_seeds_have_events_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoding": "morse"}, "encoding must be one of rate, latency, camera, got encoding='morse'"),
+        (
+            {"encoding": "morse"},
+            "must be one of rate, poisson, latency, camera, got encoding='morse'",
+        ),
         ({"tau": 0.1}, "options of encoding='rate' must be among duration, max_rate, got tau"),
         ({"max_rate": -1.0}, "max_rate must be positive"),
         ({"encoding": "latency", "threshold": 2.0}, "threshold must be between 0 and 1"),
