@@ -6,20 +6,26 @@ from typing import Any
 
 import brainstate
 
+import snntrace.rules
 from snntrace.learner import Learner
 from snntrace.rules.options import is_count
 from snntrace.rules.rule import Rule
 
+NAMED = {name: rule for name, rule in vars(snntrace.rules).items() if isinstance(rule, Rule)}
+"""The rules with a name."""
 
-def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, **options: Any) -> Learner:
+
+def compile(
+    model: Any, rule: Rule | str, *args: Any, batch_size: int | None = None, **options: Any
+) -> Learner:
     """Make a learner: initialise a model's states, analyse its step, make its traces.
 
     Parameters
     ----------
     model : brainstate.nn.Module
         The model.
-    rule : Rule
-        The learning rule, e.g. ``snntrace.D_RTRL``.
+    rule : Rule or str
+        The learning rule, e.g. ``snntrace.D_RTRL``, or its name, ``'D_RTRL'``.
     *args : pytrees
         Example arguments of `update` for one step, with the batch axis if there is one.
     batch_size : int, optional
@@ -50,9 +56,11 @@ def compile(model: Any, rule: Rule, *args: Any, batch_size: int | None = None, *
     >>> learner.update(jnp.ones((2, 3))).shape
     (2, 4)
     """
+    rule = NAMED.get(rule, rule) if isinstance(rule, str) else rule
     if not isinstance(rule, Rule):
         raise TypeError(
-            f"compile: rule must be a snntrace.Rule, got rule={rule!r}. Pass e.g. snntrace.D_RTRL."
+            f"compile: rule must be a snntrace.Rule or one of {', '.join(NAMED)}, got rule={rule!r}. "
+            "Pass e.g. snntrace.D_RTRL."
         )
     if not args:
         raise TypeError(

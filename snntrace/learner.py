@@ -28,6 +28,7 @@ from snntrace.rules.options import check_effect, check_limit, is_count
 from snntrace.rules.projection import Projection
 from snntrace.rules.rule import Rule
 from snntrace.sequences import Sequences, agreement_with_bptt, sequence_gradient
+from snntrace.stepwise import StepwiseDrivers
 from snntrace.stream import Stream
 
 Array = Any
@@ -38,7 +39,7 @@ class EligibilityTrace(brainstate.ShortTermState):
     """The trace of one relation into one hidden group."""
 
 
-class Learner(brainstate.nn.Module):
+class Learner(StepwiseDrivers, brainstate.nn.Module):
     r"""A model that computes its own gradients online.
 
     The gradient of every step is its own, plus what the past left in the traces:

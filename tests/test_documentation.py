@@ -4,6 +4,7 @@ import re
 
 import brainstate
 import brainunit as u
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,6 +48,27 @@ def test_the_page_on_the_learner_runs_and_gives_what_it_says(page):
     np.testing.assert_allclose(found["whole"], found["halves"], atol=1e-5)
     assert found["out"].shape == (8, 5)
     np.testing.assert_array_equal(found["out"], found["again"])
+
+
+def test_the_page_for_users_of_braintrace_runs_and_both_ways_give_the_same(page):
+    found = run_blocks(page("from_braintrace"))
+    for path, expected in found["same"].items():
+        for a, b in zip(jax.tree.leaves(found["grads"][path]), jax.tree.leaves(expected), strict=True):
+            assert float(jnp.abs(b).max()) > 0
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    marked, plain = found["routes"]
+    assert {n: e["route"] for n, e in marked.items()} == {n: e["route"] for n, e in plain.items()}
+    assert set(marked) == {"w", "tau"}
+
+
+def test_names_that_the_page_for_users_of_braintrace_says_are_there_are_there_and_no_others(page):
+    names = [cell for row in rows_under("## Names", page("from_braintrace")) for cell in row[:1]]
+    listed = {n for cell in names for n in re.findall(r"`(\w+)`", cell)}
+    missing = {n for n in listed if not (hasattr(snntrace, n) or hasattr(snntrace.Learner, n))}
+    assert missing == {"OSTLFeedforward", "ETraceConfig", "MultiStepData", "chunk_size", "show_graph"}
+    gone = page("from_braintrace").split("## What is not there")[1]
+    for name in re.findall(r"`(\w+)`", gone):
+        assert name == "AttributeError" or not hasattr(snntrace, name), name
 
 
 def test_the_page_on_events_runs_and_gives_what_it_says(page):

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import re
 
 import brainstate
 import jax
@@ -318,3 +319,57 @@ def test_the_wires_of_a_recurrent_net_are_those_that_it_has(learner):
         (0, 1, False, "second.w_in"),
         (1, OUTPUT, False, "out.weight"),
     }
+
+
+# Refusals ------------------------------------------------------------------------------------------
+
+
+class Refused(brainstate.nn.Module):
+    """One step for each refusal; the line that causes it stands behind its name."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.w = brainstate.ParamState(jnp.ones((5, 5)))
+
+    def init_state(self, batch_size=None, **kwargs):
+        self.v = brainstate.HiddenState(jnp.zeros((batch_size, 5)))
+        self.a = brainstate.HiddenState(jnp.zeros((batch_size, 2)))
+
+    def update(self, x):
+        v, a, y = self.v.value, self.a.value, x @ self.w.value
+        if self.kind == "moved":
+            v = v[:, ::-1]
+        if self.kind == "mixed":
+            v = v - v.mean(-1, keepdims=True)
+        if self.kind == "joined":
+            y = y - jnp.pad(a, ((0, 0), (0, 3)))
+            self.a.value = 0.9 * a + v[:, :2]
+        if self.kind == "spread":
+            y = y / jnp.linalg.norm(y, axis=-1, keepdims=True)
+        if self.kind == "typed":
+            self.a.value = jnp.concatenate([a, a], -1)
+        if self.kind == "written":
+            self.w.value = 2.0 * self.w.value
+        self.v.value = 0.9 * v + y
+        return self.v.value
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("moved", "v = v[:, ::-1]"),
+        ("mixed", "v = v - v.mean("),
+        ("joined", "y = y - jnp.pad("),
+        ("spread", "y = y / jnp.linalg"),
+        ("typed", "self.a.value = jnp.concatenate("),
+        ("written", "self.w.value = 2.0"),
+    ],
+)
+def test_each_refusal_names_the_operation_the_users_line_and_what_to_write(kind, line):
+    with pytest.raises(snntrace.CompileError) as error:
+        snntrace.compile(Refused(kind), snntrace.D_RTRL, jnp.ones((3, 5)), batch_size=3)
+    message = str(error.value)
+    assert line_of(line) in message
+    assert re.search(r"'\w+' at ", message)
+    assert re.search(r"\. (Make|Initialise|Keep|Give|Move)", message), message

@@ -103,7 +103,8 @@ def _behind_operand(graph: Graph, group: Group, relation: Dense) -> dict[Variabl
         if variable in graph.new_elsewhere(group) and _reads(graph, variable, old):
             raise CompileError(
                 f"coupled recursion: a group must not act on itself through another group within one step, "
-                f"got group={group.name!r}. Use the diagonal recursion (D_RTRL)."
+                f"got group={group.name!r} in {relation.equation.name!r} at {relation.equation.where}. "
+                "Use the diagonal recursion (D_RTRL)."
             )
     return reached
 
@@ -137,7 +138,8 @@ def _own_positions(
         if joined is not None and np.any((joined >= 0) & (array >= 0) & (joined != array)):
             raise CompileError(
                 f"coupled recursion: every state of a unit must feed one presynaptic position, "
-                f"got several for group={group.name!r} at {relation.equation.where}. "
+                f"got several for group={group.name!r} in {relation.equation.name!r} at "
+                f"{relation.equation.where}. "
                 "Use the diagonal recursion (D_RTRL)."
             )
         joined = array if joined is None else np.where(joined >= 0, joined, array)
@@ -195,7 +197,8 @@ def _two_products(
     if isinstance(positions, Mixed) or deeper:
         raise CompileError(
             f"coupled recursion: at most two products may follow each other within one step, each keeping "
-            f"positions, got a longer way at {second.equation.where}. Use the diagonal recursion (D_RTRL)."
+            f"positions, got a longer way to {second.equation.name!r} at {second.equation.where}. "
+            "Use the diagonal recursion (D_RTRL)."
         )
     feeds = _own_positions(graph, group, first, behind)
     if feeds is None:
@@ -210,8 +213,8 @@ def _two_products(
     link = _columns(mid.reshape(-1), column).reshape(rows, n_mid)
     if np.any(link != link[:1]) or first.sizes[0] != second.sizes[0]:
         raise CompileError(
-            f"coupled recursion: two products in a row must treat every row alike, got differing rows at "
-            f"{second.equation.where}. Use the diagonal recursion (D_RTRL)."
+            f"coupled recursion: two products in a row must treat every row alike, got differing rows in "
+            f"{second.equation.name!r} at {second.equation.where}. Use the diagonal recursion (D_RTRL)."
         )
     nowhere = np.full(first.shape, -1, np.int32)
     return TwoProducts(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, merge
+from snntrace.compiler.primitives import is_structural
 from snntrace.compiler.relations import Dense, Elementwise, Opaque, Relation, Relations, find_relations
 from snntrace.compiler.step import StateLeaf, StepProgram, trace_step
 from snntrace.errors import CompileError
@@ -185,7 +186,7 @@ def compile_graph(
         group = Group(index, leaves, shape, 0 if batched is False else rows, reads, diagonal)
         groups.append(group)
         routes += [Route(relation, group, positions) for relation, positions in found]
-    _check_loops(groups, seen)
+    _check_loops(step, groups, seen)
     return Graph(step, relations, tuple(groups), tuple(routes))
 
 
@@ -193,7 +194,7 @@ def _ends(leaves: tuple[StateLeaf, ...]) -> list[Variable]:
     return [v for leaf in leaves for v in (leaf.old, leaf.new)]
 
 
-def _check_loops(groups: list[Group], seen: list[set[int]]) -> None:
+def _check_loops(step: StepProgram, groups: list[Group], seen: list[set[int]]) -> None:
     """Refuse groups that act on each other without a weight: no trace of either would be complete.
 
     Raises
@@ -209,9 +210,13 @@ def _check_loops(groups: list[Group], seen: list[set[int]]) -> None:
             front = set().union(*(seen[i] for i in front)) - behind
         if group.index in behind:
             other = next(groups[i] for i in sorted(behind) if i != group.index)
+            read = set(_ends(other.leaves))
+            own = step.program.slice(leaf.new for leaf in group.leaves)
+            reader = next(e for e in own if any(v in read for v in e.inputs))
             raise CompileError(
                 "compile: states that act on each other without a weight must have one shape and keep their "
-                f"positions, got {group.name!r} {group.shape} and {other.name!r} {other.shape}. "
+                f"positions, got {group.name!r} {group.shape} and {other.name!r} {other.shape}, joined by "
+                f"{reader.name!r} at {reader.where}. "
                 "Give both the same shape (and mask what is not used), or join them by a ParamState."
             )
 
@@ -278,7 +283,7 @@ def _routes_into(
         if positions is not None and positions is not IDENTITY:
             diagonal = False
             if not mixing:
-                raise _not_diagonal(leaf, positions)
+                raise _not_diagonal(step, leaf, positions)
     found: list[tuple[Dense | Elementwise, np.ndarray | None]] = []
     for relation in relations.all:
         positions = _positions_of(relation, reached, operands, shape)
@@ -320,12 +325,16 @@ def _labels(step: StepProgram, relation: Relation) -> str:
     return ", ".join(repr(leaf.label) for leaf in step.params if leaf.old in relation.sources)
 
 
-def _not_diagonal(leaf: StateLeaf, positions: PositionMap) -> CompileError:
-    how = (
-        f"{positions.equation.name!r} at {positions.equation.where} mixes its positions"
-        if isinstance(positions, Mixed)
-        else "its positions are moved (a roll, a flip or a transpose)"
-    )
+def _not_diagonal(step: StepProgram, leaf: StateLeaf, positions: PositionMap) -> CompileError:
+    if isinstance(positions, Mixed):
+        how = f"{positions.equation.name!r} at {positions.equation.where} mixes its positions"
+    else:
+        behind = step.program.depending_on([leaf.old])
+        moving = [
+            e for e in step.program.equations if is_structural(e) and any(v in behind for v in e.inputs)
+        ]
+        place = f" by {moving[0].name!r} at {moving[0].where}" if moving else ""
+        how = f"its positions are moved{place} (a roll, a flip or a transpose)"
     return CompileError(
         f"compile: the old value of a hidden state must act on its own unit only, or through a ParamState, "
         f"got state={leaf.label!r}, where {how}. "

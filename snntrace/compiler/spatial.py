@@ -232,9 +232,13 @@ def order_groups(graph: Graph) -> tuple[Group, ...]:
         ready = [g for g in remaining if blockers[g.index] <= available]
         if not ready:
             names = "; ".join(g.name for g in remaining)
+            missing = {v for g in remaining for v in blockers[g.index]} - available
+            closures = (e for g in remaining for e in graph.closure(g))
+            reader = next(e for e in closures if any(v in missing for v in e.inputs))
             raise CompileError(
                 "compile: hidden groups must be updated one after another within a step, "
-                f"got groups that need each other's new states: {names}. "
+                f"got groups that need each other's new states: {names}, as {reader.name!r} at "
+                f"{reader.where} does. "
                 "Let one of them read the other's state before its update."
             )
         for g in ready:

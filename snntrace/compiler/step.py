@@ -105,12 +105,19 @@ def kind_of(state: Any) -> str:
     return "other"
 
 
-def _check_kept(leaf: StateLeaf) -> None:
+def _made(program: Program, variable: Any) -> str:
+    """Say which operation made a value, and on which line; nothing for what no operation made."""
+    maker = next((e for e in program.equations if variable in e.outputs), None)
+    return f" in {maker.name!r} at {maker.where}" if maker is not None else ""
+
+
+def _check_kept(program: Program, leaf: StateLeaf) -> None:
     """Refuse a step that changes a state's shape or number type."""
     if (leaf.new.shape, leaf.new.dtype) != (leaf.old.shape, leaf.old.dtype):
         raise CompileError(
             f"compile: a step must keep the shape and number type of every state, got {leaf.label!r} as "
-            f"{leaf.new.dtype}{list(leaf.new.shape)} after {leaf.old.dtype}{list(leaf.old.shape)}. "
+            f"{leaf.new.dtype}{list(leaf.new.shape)} after {leaf.old.dtype}{list(leaf.old.shape)}"
+            f"{_made(program, leaf.new)}. "
             "Initialise the state with the shape and type that `update` gives it."
         )
 
@@ -180,7 +187,7 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
             if kind == "hidden" and new not in moving:
                 program, new = program.copied(new)
             leaf = StateLeaf(path, len(grouped[kind]), len(leaves[kind]), old_vars[position], new)
-            _check_kept(leaf)
+            _check_kept(program, leaf)
             leaves[kind].append(leaf)
             position += 1
         grouped[kind].append(state)
@@ -188,7 +195,8 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     for leaf in leaves["param"]:
         if leaf.new is not leaf.old:
             raise CompileError(
-                f"compile: a step must not write a ParamState, got a new value for {leaf.label!r}. "
+                f"compile: a step must not write a ParamState, got a new value for {leaf.label!r}"
+                f"{_made(program, leaf.new)}. "
                 "Keep what the step changes in a ShortTermState or LongTermState."
             )
     read_ids = {id(s) for s in grouped["param"]}

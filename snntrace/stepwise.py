@@ -1,0 +1,173 @@
+"""A sequence step by step, with the names that braintrace has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import brainstate
+import jax
+import jax.numpy as jnp
+
+Array = Any
+REDUCTIONS = ("mean", "sum")
+LOSS_OUTPUTS = ("per_step", "masked", "scalar")
+
+
+class StepwiseDrivers:
+    """Loops over `update`, for learners; see `Learner`."""
+
+    @property
+    def param_states(self) -> dict[Any, Any]:
+        """The parameters."""
+        raise NotImplementedError
+
+    def etrace_grad(
+        self,
+        *sequences: Any,
+        step_fn: Callable[..., Any],
+        mask: Any = None,
+        weights: Mapping[Any, Any] | None = None,
+        reduction: str = "mean",
+        loss_output: str = "per_step",
+        has_aux: bool = False,
+        return_value: bool = False,
+    ) -> Any:
+        r"""Sum the gradients of every step of a sequence, taken one step at a time.
+
+        .. math:: \nabla W = \sum_t m^t \nabla \ell^t \Big/ \sum_t m^t
+
+        Where the loss is a function of all outputs, `value_and_grad` gives the same gradient in a fraction of
+        the time; this is for losses that are computed step by step.
+
+        Parameters
+        ----------
+        *sequences : pytrees with a leading time axis
+            What `step_fn` takes, one slice at a time.
+        step_fn : callable
+            ``step_fn(*slices) -> loss``, which calls the learner once and returns a scalar; with `has_aux`,
+            ``(loss, aux)``.
+        mask : array of shape (T,), optional
+            Weights of the steps' losses. The traces go on at steps of weight zero.
+        weights : mapping of path to state, optional
+            The parameters to differentiate; all if None.
+        reduction : {'mean', 'sum'}
+            Whether to divide by the sum of the mask, if that is above 1.
+        loss_output : {'per_step', 'masked', 'scalar'}
+            What `return_value` returns: the losses, the losses times the mask, or the reduced loss.
+        has_aux : bool
+            Whether `step_fn` returns something besides the loss.
+        return_value : bool
+            Whether to return losses.
+
+        Returns
+        -------
+        grads, or tuple
+            ``grads``, then the losses with `return_value`, then what `has_aux` says.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown, sequences differ in length, or a loss is no scalar.
+        """
+        if reduction not in REDUCTIONS:
+            raise ValueError(
+                f"etrace_grad: reduction must be one of {REDUCTIONS}, got {reduction!r}. Use 'mean'."
+            )
+        if loss_output not in LOSS_OUTPUTS:
+            raise ValueError(
+                f"etrace_grad: loss_output must be one of {LOSS_OUTPUTS}, got loss_output={loss_output!r}. "
+                "Use 'per_step'."
+            )
+        length = sequence_length("etrace_grad", sequences)
+        scale = jnp.ones(length) if mask is None else jnp.asarray(mask, jnp.result_type(float))
+        if scale.shape != (length,):
+            raise ValueError(
+                f"etrace_grad: mask must have one entry for each step, got mask of shape {scale.shape} for "
+                f"{length} steps. Give an array of shape ({length},)."
+            )
+        states = self.param_states if weights is None else weights
+
+        def objective(slices: Any, scale: Array) -> Any:
+            found = step_fn(*slices)
+            loss, aux = found if has_aux else (found, None)
+            if jnp.ndim(loss) != 0:
+                raise ValueError(
+                    f"etrace_grad: step_fn must return a scalar loss, got shape {jnp.shape(loss)}. "
+                    "Take the mean over the batch inside step_fn."
+                )
+            return scale * loss, (loss, aux)
+
+        gradient = brainstate.transform.grad(objective, states, has_aux=True)
+
+        def body(total: Any, now: Any) -> Any:
+            grads, (loss, aux) = gradient(*now)
+            return jax.tree.map(jnp.add, total, grads), (loss, aux)
+
+        zeros = jax.tree.map(jnp.zeros_like, {path: state.value for path, state in states.items()})
+        total, (losses, aux) = brainstate.transform.scan(body, zeros, (sequences, scale))
+        divisor = jnp.maximum(scale.sum(), 1.0) if reduction == "mean" else 1.0
+        grads = jax.tree.map(lambda g: g / divisor, total)
+        masked = losses * scale
+        value = {"per_step": losses, "masked": masked, "scalar": masked.sum() / divisor}[loss_output]
+        result = (grads, *((value,) if return_value else ()), *((aux,) if has_aux else ()))
+        return result if len(result) > 1 else grads
+
+    def etrace_evolve(
+        self, *sequences: Any, step_fn: Callable[..., Any] | None = None, return_outputs: bool = False
+    ) -> Any:
+        """Run a sequence step by step without a gradient; states and traces go on.
+
+        ``unroll`` does the same at once.
+
+        Parameters
+        ----------
+        *sequences : pytrees with a leading time axis
+            The model's inputs, or what `step_fn` takes.
+        step_fn : callable, optional
+            What to call at each step; the learner itself if None.
+        return_outputs : bool
+            Whether to return what each call gave.
+
+        Returns
+        -------
+        pytree with a leading time axis, or None
+            The outputs.
+        """
+        sequence_length("etrace_evolve", sequences)
+        call: Any = self if step_fn is None else step_fn
+
+        def body(*slices: Any) -> Any:
+            out = call(*slices)
+            return out if return_outputs else None
+
+        return brainstate.transform.for_loop(body, *sequences)
+
+
+def sequence_length(who: str, sequences: tuple[Any, ...]) -> int:
+    """Return the number of steps that all sequences have.
+
+    Parameters
+    ----------
+    who : str
+        Name for messages.
+    sequences : tuple of pytrees
+        The sequences.
+
+    Returns
+    -------
+    int
+        Steps.
+
+    Raises
+    ------
+    ValueError
+        If there is no step, or lengths differ.
+    """
+    lengths = sorted({jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(sequences)})
+    if len(lengths) != 1 or lengths[0] == 0:
+        raise ValueError(
+            f"{who}: sequences must have one length of at least 1, got lengths {lengths}. "
+            "Put time on the first axis of each."
+        )
+    return int(lengths[0])
