@@ -71,6 +71,31 @@ class About:
     groups: str = ""
     page: str = ""
 
+    def lines(self) -> dict[str, str]:
+        """Return what there is to know in words.
+
+        Returns
+        -------
+        dict of str
+            A line, or for ``'cite'`` several, for each thing.
+
+        Examples
+        --------
+        >>> ABOUT["ssc"].lines()["parts"]
+        'train 75,466, valid 9,981, test 20,382'
+        """
+        parts = ", ".join(f"{part} {size:,}" if size else part for part, size in self.splits.items())
+        found = {
+            "data set": self.title,
+            "classes": f"{len(self.class_names)}: {', '.join(self.class_names)}" if self.class_names else "",
+            "parts": parts,
+            "grouped by": self.groups,
+            "licence": self.licence,
+            "cite": self.bibtex,
+            "page": self.page,
+        }
+        return {what: line for what, line in found.items() if line}
+
 
 def bibtex(kind: str, key: str, **fields: str) -> str:
     """Write an entry of a bibliography.

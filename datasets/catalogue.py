@@ -171,6 +171,41 @@ def open_dataset(
     return opened(chosen or recognised(path), path, split, options)
 
 
+def is_absent(source: str) -> bool:
+    """Tell whether a name is that of a data set that has not been downloaded.
+
+    Parameters
+    ----------
+    source : str
+        A name or path.
+
+    Returns
+    -------
+    bool
+        True if `open_dataset` would not find it, though there is such a data set.
+    """
+    if source not in DATASETS or DATASETS[source].recognises is None or Path(source).expanduser().exists():
+        return False
+    part = next(iter(DATASETS[source].about.splits), None)
+    return source not in SOURCES or not is_there(source, data_folder(source), part)
+
+
+def about_of(data: SpikeDataset) -> About | None:
+    """Return what there is to know of an open data set.
+
+    Parameters
+    ----------
+    data : SpikeDataset
+        The data set.
+
+    Returns
+    -------
+    About, or None
+        None for one that is not in `DATASETS`.
+    """
+    return next((entry.about for entry in DATASETS.values() if entry.opens is type(data)), None)
+
+
 def recognised(path: Path) -> str:
     """Tell which data set a path is, by its content.
 

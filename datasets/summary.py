@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from snntrace.datasets.catalogue import about_of
 from snntrace.datasets.files.events import Events
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.reading import events_of
@@ -62,6 +63,12 @@ def summary(data: SpikeDataset) -> dict[str, str]:
             lines[name] = " x ".join(map(str, value)) if name == "sensor" else str(value)
     if hasattr(data, "time_type"):
         lines["times"] = str(data.time_type)
+    about = about_of(data)
+    if about is not None:
+        said = about.lines()
+        lines |= {
+            what: said[what] for what in ("licence", "cite", "page") if what in said and what not in lines
+        }
     return lines
 
 

@@ -37,9 +37,9 @@ def listing() -> None:
     table = Table("name", "what it is", "classes", "recordings", "licence", "download")
     for name, entry in DATASETS.items():
         about = entry.about
-        parts = ", ".join(f"{part} {size:,}" if size else part for part, size in about.splits.items())
+        parts = about.lines().get("parts", "no official parts")
         classes = str(len(about.class_names)) if about.class_names else "any"
-        table.add_row(name, about.title, classes, parts or "no official parts", about.licence, way(name))
+        table.add_row(name, about.title, classes, parts, about.licence, way(name))
     Console().print(table)
 
 

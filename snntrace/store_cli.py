@@ -120,8 +120,16 @@ def info(
     """Tell what a data set or a recording holds: kind, counts, rates, duration, classes, and a raster."""
     from rich.table import Table
 
+    from snntrace.datasets.catalogue import DATASETS, is_absent
     from snntrace.datasets.text_raster import text_raster
 
+    if name is None and is_absent(source):
+        known = Table(show_header=False, box=None)
+        for what, value in DATASETS[source].about.lines().items():
+            known.add_row(what, value)
+        known.add_row("on this machine", "no; `snntrace data list` tells how to get it")
+        Console().print(known)
+        return
     with reported():
         seen = looked_at(source, name, split, index)
         table = Table(show_header=False, box=None)

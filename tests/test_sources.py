@@ -200,6 +200,18 @@ def test_the_list_names_every_data_set_its_licence_and_how_to_get_it(run):
     assert "your own" in rows["recordings"]
 
 
+def test_what_there_is_to_know_is_told_before_and_after_a_download(run, server):
+    before = run("data", "info", "nmnist")
+    assert before.exit_code == 0, before.output
+    for text in ("N-MNIST", "train 60,000, test 10,000", "CC BY-SA 4.0", "@article{orchard2015", "no;"):
+        assert text in before.stdout
+    obtain("nmnist")
+    after = run("data", "info", "nmnist").stdout
+    assert "1 of 60000" in after or "recordings" in after
+    for text in ("CC BY-SA 4.0", "https://doi.org/10.17632/468j46mzdv.1"):
+        assert text in after
+
+
 def test_the_command_downloads_all_parts_or_one(run, server, tmp_path):
     result = run("data", "download", "nmnist", "--to", tmp_path / "here", "--split", "test")
     assert result.exit_code == 0, result.output
