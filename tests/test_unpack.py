@@ -179,8 +179,11 @@ def test_a_zip_file_that_holds_more_than_it_says_is_refused(tmp_path):
     refused(tmp_path, archive, "an archive must be whole")
 
 
-def test_a_tar_file_with_an_endless_description_is_refused(tmp_path):
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_tar_file_with_an_endless_description_is_refused(tmp_path, before):
     with tarfile.open(tmp_path / "a", "w:gz", format=tarfile.PAX_FORMAT) as file:
+        for k in range(before):
+            file.addfile(tarfile.TarInfo(f"good {k}"))
         entry = tarfile.TarInfo("a")
         entry.pax_headers = {"comment": "x" * 8_000_000}
         file.addfile(entry)
