@@ -276,6 +276,26 @@ def test_averages_and_delay_buffers_are_carried_without_a_gradient(update, short
     assert_exact(Remembering(update, {"w": W}, short, v=(N,)))
 
 
+def test_a_layer_that_is_heard_through_a_buffer_alone_is_reported_as_unreached():
+    def update(m, x):
+        late = m.buffer.value
+        m.q.value = 0.8 * m.q.value + x @ m.w.value
+        m.buffer.value = jnp.tanh(m.q.value)
+        return leaky(m, late @ m.back.value)
+
+    model = Remembering(update, {"w": W, "back": draw(N, N)}, {"buffer": (B, N)}, v=(N,), q=(N,))
+    xs, ys = draw(T, B, N_IN), draw(T, B, N, seed=9)
+    learner = compiled(model, x=xs[0])
+    found = learner.report.as_dict()["parameters"]
+    assert {name: entry["route"] for name, entry in found.items()} == {"w": "unreached", "back": "temporal"}
+    assert "through buffer alone, which carries no gradient" in found["w"]["reason"]
+    grads = {k[0]: np.abs(v).max() for k, v in learner.value_and_grad(loss)(xs, ys)[1].items()}
+    assert grads["w"] == 0
+    assert grads["back"] > 1e-3
+    (exact,) = (np.abs(v).max() for k, v in leaves(bptt(model, B, xs, ys)).items() if "'w'" in k)
+    assert exact > 1e-3
+
+
 def test_a_state_without_a_batch_axis_stands_beside_a_batch():
     def update(m, x):
         m.level.value = 0.7 * m.level.value + jnp.sin(m.p.value)

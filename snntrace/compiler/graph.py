@@ -110,6 +110,20 @@ class Graph:
         return self.step.program.slice(operands, self.new_elsewhere(group))
 
     @cached_property
+    def heard(self) -> frozenset[int]:
+        """Groups (by index) that the result depends on within steps, be it through other groups."""
+        found: set[int] = set()
+        reads = {v for e in self.readout for v in e.inputs} | set(self.step.results)
+        while True:
+            more = [
+                g for g in self.groups if g.index not in found and any(v in reads for v in _ends(g.leaves))
+            ]
+            if not more:
+                return frozenset(found)
+            found |= {g.index for g in more}
+            reads |= {v for g in more for e in self.closure(g) for v in e.inputs}
+
+    @cached_property
     def beside(self) -> frozenset[int]:
         """Temporal relations (by id) that also reach the result without passing a hidden state."""
         return self._used_in(self.readout)

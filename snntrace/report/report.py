@@ -141,10 +141,34 @@ class Report:
             through_trace, directly = bool(leaves & temporal), bool(self.plain_uses(leaves))
             left_out = self.approximations.of_parameter(leaves)
             full = self.rule.recursion == "full"
+            unheard = "" if directly or full else self._unheard(leaves)
+            if unheard:
+                found.append(ParameterRoute(path, "unreached", unheard, left_out))
+                continue
             route, reason = _describe(through_trace, directly, full, exact=not left_out)
             found.append(ParameterRoute(path, route, reason, left_out))
         found += [ParameterRoute(path, "unreached", "update does not read it") for path in step.unread_paths]
         return tuple(self._with_beginnings(route) for route in found)
+
+    def _unheard(self, leaves: set[Variable]) -> str:
+        """Name states without a gradient between a parameter's groups and the result, if they stand alone there."""
+        groups = [r.group for r in self.graph.routes if leaves & r.relation.sources]
+        signals = self.engine.signals
+        if not groups or any(g.index in self.graph.heard or signals.cut[g.index] for g in groups):
+            return ""
+        mine = {v for g in groups for leaf in g.leaves for v in (leaf.old, leaf.new)}
+        program = self.graph.step.program
+        between = [
+            leaf.label
+            for leaf in self.graph.step.others
+            if any(v in mine for e in program.slice([leaf.new]) for v in e.inputs)
+        ]
+        if not between:
+            return ""
+        return (
+            f"the result depends on {groups[0].name} through {', '.join(between)} alone, "
+            "which carries no gradient from step to step"
+        )
 
     def _with_beginnings(self, route: ParameterRoute) -> ParameterRoute:
         """Add that a parameter is what a state begins with."""
