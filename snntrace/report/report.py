@@ -151,7 +151,7 @@ class Report:
         return tuple(self._with_beginnings(route) for route in found)
 
     def _unheard(self, leaves: set[Variable]) -> str:
-        """Name states without a gradient between a parameter's groups and the result, if they stand alone there."""
+        """Name the states without a gradient through which alone a parameter's groups are heard."""
         groups = [r.group for r in self.graph.routes if leaves & r.relation.sources]
         signals = self.engine.signals
         if not groups or any(g.index in self.graph.heard or signals.cut[g.index] for g in groups):
