@@ -16,6 +16,16 @@ HALVES.setflags(write=False)
 
 
 @compiled
+def join_planes(planes: Any, numbers: Any) -> None:
+    """Write numbers whose lowest bytes follow each other in `planes`, then all next ones, and so on."""
+    numbers[:] = planes[: numbers.size]
+    for k in range(1, planes.size // numbers.size):
+        start, shift = k * numbers.size, np.uint64(8 * k)
+        for i in range(numbers.size):
+            numbers[i] |= np.uint64(planes[start + i]) << shift
+
+
+@compiled
 def read_numbers(
     stored: Any, stored_units: Any, seconds: float, n_units: int, last: float, times: Any, units: Any
 ) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.store_decoding import join_planes
 
 WHO = "SpikeStore"
 FORMAT = "snntrace-spikes"
@@ -166,8 +167,16 @@ def encode_times(times: NDArray[np.float64], kind: str) -> NDArray[Any] | None:
     return stored if np.array_equal(stored.astype(np.float64) * seconds, times) else None
 
 
+WORTH = 0.9
+HEADER, END = b"\x78\x9c", b"\x03\x00"
+"""What a zlib stream starts with, and its last block, which is empty."""
+
+
 def pack(block: NDArray[Any], level: int) -> bytes:
     """Pack a block of one column as HDF5's filters shuffle and deflate do.
+
+    Each plane of bytes is compressed by itself, and one that hardly gets smaller is stored within the stream:
+    times and units have such low bytes, and reading takes half the time so.
 
     Parameters
     ----------
@@ -184,7 +193,32 @@ def pack(block: NDArray[Any], level: int) -> bytes:
     if level == 0:
         return block.tobytes()
     planes = block.view(np.uint8).reshape(block.size, block.itemsize).T
-    return zlib.compress(planes.tobytes(), level)
+    sum_of_all = zlib.adler32(planes.tobytes()).to_bytes(4, "big")
+    return HEADER + b"".join(deflated(plane.tobytes(), level) for plane in planes) + END + sum_of_all
+
+
+def deflated(plane: bytes, level: int) -> bytes:
+    """Return blocks of a deflate stream, which refer to nothing before them and end at a whole byte.
+
+    Parameters
+    ----------
+    plane : bytes
+        The content.
+    level : int
+        Compression, 1 to 9.
+
+    Returns
+    -------
+    bytes
+        The blocks: compressed ones, or stored ones if these are hardly longer.
+    """
+    best = b""
+    for tried in (level, 0):
+        packer = zlib.compressobj(tried, zlib.DEFLATED, -zlib.MAX_WBITS)
+        best = packer.compress(plane) + packer.flush(zlib.Z_FULL_FLUSH)
+        if len(best) < WORTH * len(plane):
+            break
+    return best
 
 
 def unpack(data: bytes, dtype: np.dtype[Any], size: int, packed: bool) -> NDArray[Any]:
@@ -223,8 +257,9 @@ def unpack(data: bytes, dtype: np.dtype[Any], size: int, packed: bool) -> NDArra
         raise ValueError(f"{len(raw)} bytes in place of {length}")
     if not packed:
         return np.frombuffer(raw, dtype)
-    planes = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, size)
-    return np.ascontiguousarray(planes.T).view(dtype)[:, 0]
+    numbers = np.empty(size, f"u{dtype.itemsize}")
+    join_planes(np.frombuffer(raw, np.uint8), numbers)
+    return numbers.view(dtype.newbyteorder("="))
 
 
 def damaged(path: str | os.PathLike[str], place: str, must: str, got: object, do: str = AGAIN) -> NoReturn:

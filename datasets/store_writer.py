@@ -357,17 +357,18 @@ class StoreWriter:
 
     def _write_stored(self, column: str, number: int, data: bytes) -> None:
         table = self._columns[column]
-        if table.shape[0] < (number + 1) * self.block:
+        if table.shape[0] <= number * self.block:
             # Not for each block: that would write the size of the table anew each time.
             table.resize(((number + 1) * self.block * 5 // 4 // self.block + 1) * self.block, 0)
         table.id.write_direct_chunk((number * self.block,), data)
         self._sums[column].append(zlib.crc32(data))
 
     def _write_rest(self) -> None:
+        # Before the last block is written, which HDF5 would otherwise fill up and pack in its own way.
+        for table in self._columns.values():
+            table.resize(self._n_events + self._waiting, 0)
         if self._waiting:
             self._flush(last=True)
-        for table in self._columns.values():
-            table.resize(self._n_events, 0)
         rows = self._rows
         splits = tuple(dict.fromkeys(split for split in rows["splits"] if split is not None))
         tables = {"labels": np.array(rows["labels"], "<i8"), "ends": np.array(rows["ends"], "<f8")}
