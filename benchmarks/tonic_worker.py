@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 import tonic
+import torch
 from torch.utils.data import DataLoader
 
 FOLDERS = {"nmnist": ("NMNIST", "Train"), "shd": ("SHD", "shd_train.h5")}
@@ -40,6 +41,8 @@ def main() -> None:
     parser.add_argument("--count", action="store_true", help="also count the events of each class, untimed")
     options = parser.parse_args()
     name, file = FOLDERS[options.kind]
+    # On two cores, more threads make it slower: they wait for each other by spinning.
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as root:
         os.mkdir(os.path.join(root, name))
         os.symlink(os.path.abspath(options.path), os.path.join(root, name, file))

@@ -16,6 +16,7 @@ from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.hdf5 import FOREIGN, own_table
 from snntrace.datasets.heaps import Heaps
+from snntrace.datasets.store_decoding import read_part
 from snntrace.datasets.unpack import is_packed, unpacked
 
 ROWS_A_SCAN = 1024
@@ -282,6 +283,12 @@ class SpikeFile:
                 f"SpikeFile: recording {row} of {self.path} must have as many times as units, got "
                 f"{len(raw_times)} times and {len(raw_units)} units. Repair or download the file again."
             )
+        native = raw_times.dtype.isnative and raw_units.dtype.isnative and raw_units.dtype.kind == "u"
+        if self.ordered and native:
+            # In one pass; what it finds to be wrong is found again below, for the error.
+            seconds, found = np.empty(raw_times.size), np.empty(raw_units.size, np.int64)
+            if read_part(raw_times, raw_units, 1.0, self.n_units, 0.0, seconds, found) < 0:
+                return seconds, found
         times = self._in_seconds(raw_times, row)
         if self.ordered and (times[1:] < times[:-1]).any():
             at = int(np.argmax(times[1:] < times[:-1])) + 1
