@@ -27,7 +27,9 @@ from snntrace.datasets.shd import SpikeFile
 from snntrace.datasets.sources import SOURCES, data_folder, is_there, obtain
 from snntrace.datasets.spoken import SpokenWords, is_spoken
 from snntrace.datasets.store import SpikeStore, is_store
-from snntrace.datasets.unpack import is_packed
+from snntrace.datasets.unpack import is_packed, packs
+
+HDF5 = b"\x89HDF"
 
 
 class Entry(NamedTuple):
@@ -62,9 +64,9 @@ def is_spike_file(path: Path) -> bool:
     Returns
     -------
     bool
-        True for HDF5, gzip and zip files.
+        True for HDF5 files, as they are or compressed by gzip or alone in a zip file.
     """
-    return path.is_file() and (is_packed(path) or h5py.is_hdf5(path)) and not is_braille(path)
+    return path.is_file() and (h5py.is_hdf5(path) or (is_packed(path) and packs(path, HDF5)))
 
 
 READERS: dict[str, tuple[str, Callable[[Path], bool] | None, Callable[..., SpikeDataset]]] = {

@@ -223,7 +223,13 @@ class EventFolder:
                 f"{self.sensor} in {self.files[0]}. Give sensor=, with room for all of them."
             )
         if self._given is not None:
-            events = Events(events.t, events.x, events.y, events.p, self._given)
+            try:
+                events = Events(events.t, events.x, events.y, events.p, self._given)
+            except ValueError as error:
+                raise DataFileError(
+                    f"{WHO}: sensor must have room for all recordings, got sensor={self._given} and "
+                    f"{self.files[row]} of {events.sensor}. {error}"
+                ) from error
         start = events.t.min() if len(events) else 0
         return (events.t - start).astype(np.float64) * MICROSECOND, events.units()
 

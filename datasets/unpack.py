@@ -116,6 +116,32 @@ def is_packed(path: Path) -> bool:
     return is_gzip(path) or starts_with(path, ZIP_MAGIC)
 
 
+def packs(path: Path, magic: bytes) -> bool:
+    """Tell whether what a gzip file, or a zip file's only .h5 file, holds starts with some bytes.
+
+    Parameters
+    ----------
+    path : Path
+        The gzip or zip file.
+    magic : bytes
+        The bytes.
+
+    Returns
+    -------
+    bool
+        True if it does, or is so damaged that it cannot be told.
+    """
+    try:
+        if is_gzip(path):
+            with gzip.open(path, "rb") as content:
+                return content.read(len(magic)) == magic
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith((".h5", ".hdf5"))]
+            return len(names) == 1
+    except (*DAMAGE, RuntimeError):
+        return True
+
+
 def gunzip(path: Path, limits: Limits = LIMITS) -> Iterator[bytes]:
     """Decompress a gzip file.
 

@@ -159,7 +159,7 @@ def train(
             allow_test=allow_test,
         )  # fmt: skip
         run(config, out, overwrite, console)
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         raise typer.BadParameter(str(error)) from error
     except KeyboardInterrupt:
         console.print("stopped; what was written so far stays in the run's folder", highlight=False)

@@ -1,4 +1,5 @@
 import re
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -92,6 +93,23 @@ def test_a_wrong_option_ends_with_two_a_message_and_no_files(run, tmp_path, argu
     assert message in plain(result.output)
     assert "Traceback" not in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_data_that_cannot_be_read_end_with_two_and_a_message(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SNNTRACE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SNNTRACE_DATA", str(tmp_path / "data"))
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "a.wav").write_bytes(b"RIFF")
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    for data, message in (
+        ("words", "soundfile"),
+        ("shd", "must be on this machine"),
+        (".", "recordings|words"),
+    ):
+        result = run("train", "--data", data)
+        assert result.exit_code == 2, result.output
+        assert re.search(message, plain(result.output))
+        assert "Traceback" not in result.output
 
 
 def test_lists_of_speakers_are_read():

@@ -160,6 +160,8 @@ def test_recordings_of_several_sensors_need_one_that_has_room(tmp_path, shared):
     data = open_dataset(tmp_path / "data", sensor=(304, 240))
     assert data.n_units == 2 * 304 * 240
     assert [len(data.events(row)[0]) for row in range(2)] == [2009, 4325]
+    with pytest.raises(DataFileError, match=r"must have room for all recordings.*a\.dat of \(304, 240\)"):
+        open_dataset(tmp_path / "data", sensor=(40, 35)).events(0)
 
 
 @pytest.mark.shared

@@ -234,6 +234,16 @@ def test_the_command_tells_errors_without_a_traceback(run, server, tmp_path):
         assert "Traceback" not in result.output
 
 
+def test_other_compressed_files_are_not_taken_for_spikes(tmp_path):
+    for name in ("Train.zip", "train-labels-idx1-ubyte.gz"):
+        (tmp_path / name).write_bytes(FILES[name])
+        with pytest.raises(ValueError, match="that no reader knows.*unzip archives first"):
+            open_dataset(tmp_path / name)
+    (tmp_path / "cut.gz").write_bytes(FILES["shd_train.h5.gz"][:5])
+    with pytest.raises(ValueError, match=r"a \.gz file must be complete"):
+        open_dataset(tmp_path / "cut.gz")
+
+
 def test_a_zip_file_of_spikes_is_read_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("SNNTRACE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.zip").write_bytes(FILES["ssc_valid.h5.zip"])
