@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -343,13 +343,13 @@ def extract(
     temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}.part")
     try:
         temporary.mkdir(parents=True)
-        unpack_into(path, temporary, limits)
-        if nested:
-            for inner in sorted(temporary.rglob("*.zip")):
-                place = inner.with_suffix("")
-                place.mkdir(exist_ok=True)
-                unpack_into(inner, place, limits)
-                inner.unlink()
+        left = limits.most(path.stat().st_size) - unpack_into(path, temporary, limits)
+        for inner in sorted(temporary.rglob("*.zip")) if nested else ():
+            place = inner.with_suffix("")
+            place.mkdir(exist_ok=True)
+            # All of them share what the outer one may hold.
+            left -= unpack_into(inner, place, replace(limits, size=max(left, 0)))
+            inner.unlink()
         kept = temporary
         if inside:
             found = sorted((p for p in temporary.rglob(inside) if p.is_dir()), key=lambda p: len(p.parts))
@@ -373,7 +373,7 @@ def extract(
     return target
 
 
-def unpack_into(path: Path, folder: Path, limits: Limits) -> None:
+def unpack_into(path: Path, folder: Path, limits: Limits) -> int:
     """Unpack an archive into an existing folder.
 
     Parameters
@@ -385,6 +385,11 @@ def unpack_into(path: Path, folder: Path, limits: Limits) -> None:
     limits : Limits
         How much the archive may hold.
 
+    Returns
+    -------
+    int
+        Bytes of its content.
+
     Raises
     ------
     DataFileError
@@ -394,11 +399,12 @@ def unpack_into(path: Path, folder: Path, limits: Limits) -> None:
     try:
         if starts_with(path, ZIP_MAGIC):
             unpack_zip(path, shelf)
-            return
-        with bounded_stream(path, shelf) as stream:
-            unpack_tar(path, stream, shelf)
+        else:
+            with bounded_stream(path, shelf) as stream:
+                unpack_tar(path, stream, shelf)
     except (*DAMAGE, RuntimeError, UnicodeError) as error:
         raise DataFileError(f"{WHO}: an archive must be whole, got {path} ({error}). {AGAIN}") from error
+    return shelf.size
 
 
 def unpack_zip(path: Path, shelf: Shelf) -> None:

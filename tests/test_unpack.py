@@ -162,6 +162,12 @@ def test_a_bomb_is_refused_by_its_ratio(tmp_path, pack):
     refused(tmp_path, archive, "the content must be at most 67,108,864 bytes, got 70,000,000")
 
 
+def test_archives_in_an_archive_share_its_limit(tmp_path):
+    inner = zipped(tmp_path / "inner", {"zeros": bytes(40_000_000)}).read_bytes()
+    archive = zipped(tmp_path / "a.zip", {"1.zip": inner, "2.zip": inner})
+    refused(tmp_path, archive, "the content must be at most 27,0.* bytes, got 40,000,000", nested=True)
+
+
 @pytest.mark.parametrize("pack", [zipped, tarred])
 def test_total_size_and_number_of_members_are_limited(tmp_path, pack):
     archive = pack(tmp_path / "a")
