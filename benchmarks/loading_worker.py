@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--layout", default="dense")
     parser.add_argument("--prefetch", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--cache", action="store_true", help="keep what was read in memory")
     parser.add_argument("--read", action="store_true", help="recordings alone, without bins")
     parser.add_argument("--count", action="store_true", help="also count the events of each class, untimed")
     options = parser.parse_args()
@@ -45,6 +46,7 @@ def main() -> None:
                 layout=options.layout,
                 prefetch=options.prefetch,
                 workers=options.workers,
+                cache=options.cache,
             )
         if options.read:
             for row in np.random.default_rng(epoch).permutation(len(data)):
