@@ -36,7 +36,7 @@ TRANSITIONS = {
     "smooth": lambda m, i, v: 0.7 * v + 0.2 * jnp.sin(v),
     "detached_reset": lambda m, i, v: 0.9 * (v - jax.lax.stop_gradient(spike(v - 1.0))),
     "reset": lambda m, i, v: 0.9 * (v - m.value(f"threshold{i}") * spike(v - m.value(f"threshold{i}"))),
-    "long_loop": lambda m, i, v: jax.lax.fori_loop(0, 300, lambda _, u: u - 0.001 * u**3, v),
+    "long_loop": lambda m, i, v: jax.lax.fori_loop(0, 300, lambda _, u: u - 0.002 * jnp.sin(u), v),
 }
 OUTPUTS = {"tanh": jnp.tanh, "spike": lambda v: spike(v - 0.2), "itself": lambda v: v}
 PRODUCTS = {

@@ -87,7 +87,7 @@ def test_outputs_equal_the_equation(float64, name):
     assert oracles.relative_error(outs, expected) < 1e-12
 
 
-FAST = {"gru_reset_after", "mgu", "lstm", "lru"}
+FAST = {"gru_reset_after", "mgu", "lru"}
 
 
 @pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CELLS])

@@ -111,7 +111,7 @@ ON_THE_WAY = {
 PARAMS = {"w": W, "w2": W2, "b": draw(N), "tau": TAU}
 
 
-FAST = {"cond", "short_loop", "long_loop", "stacked_turns", "while_over_the_input"}
+FAST = {"cond", "long_loop", "stacked_turns", "while_over_the_input"}
 
 
 def marked(names):
@@ -207,7 +207,7 @@ def dropped(m, x):
     return leaky(m, m.dropout(x @ m.w.value))
 
 
-@pytest.mark.parametrize("update", [noisy, dropped])
+@pytest.mark.parametrize("update", [noisy, pytest.param(dropped, marks=pytest.mark.slow)])
 def test_what_is_drawn_in_a_step_is_held_while_its_gradient_is_taken(update):
     model = Dropping(update, {"w": W}, v=(N,))
     xs, ys = draw(T, B, N_IN), draw(T, B, N, seed=9)
@@ -358,7 +358,9 @@ class Grouped(brainstate.nn.Module):
         return v * q
 
 
-@pytest.mark.parametrize("kind", ["apart", pytest.param("group", marks=pytest.mark.slow), "tree"])
+@pytest.mark.parametrize(
+    "kind", ["tree", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("apart", "group"))]
+)
 def test_states_of_a_unit_may_share_one_array(kind):
     model = Grouped(kind)
     (group,) = compiled(model).report.as_dict()["groups"]

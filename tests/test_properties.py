@@ -38,7 +38,7 @@ def check_one_number_in_every_order(plan, seed):
             assert np.abs(exact[name] - value).max() < 1e-9 * scale, name
 
 
-@hypothesis.settings(max_examples=3)
+@hypothesis.settings(max_examples=2)
 @hypothesis.given(steps, st.integers(0, 1000))
 def test_a_random_step_has_one_gradient_in_every_order_and_a_complete_report(plan, seed):
     with double_precision():

@@ -31,7 +31,7 @@ def route(learner, name):
 
 
 @pytest.mark.parametrize("order", ["sequence", "streaming"])
-@pytest.mark.parametrize("rule", [snntrace.D_RTRL, snntrace.OSTLRecurrent, snntrace.OSTTP])
+@pytest.mark.parametrize("rule", [snntrace.D_RTRL, snntrace.OSTTP])
 def test_a_readout_without_memory_gets_its_full_gradient(rule, order):
     case = Case("alif")
     _, expected = case.oracle()
