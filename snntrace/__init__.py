@@ -1,6 +1,7 @@
 """Simulate spiking neural networks and train them online with local eligibility traces."""
 
 from snntrace import nn as nn
+from snntrace.compiler.forms import register_operation as register_operation
 from snntrace.compiling import compile as compile
 from snntrace.errors import CompileError as CompileError
 from snntrace.errors import NotCompiledError as NotCompiledError

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from scipy.optimize import brentq
 
 from snntrace.compiler.operands import operand_of
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Dense, Operation
 from snntrace.costs import CACHED, SATURATED, Costs, Work, known_costs
 from snntrace.events.native import n_threads
 from snntrace.executors.engine import Engine
@@ -113,7 +113,7 @@ def rates_of(engine: Engine, given: Sequence[Given]) -> dict[Dense, float]:
 
 def choose(
     engine: Engine, steps: int, batch: int, given: Sequence[Given], staged: bool, costs: Costs | None = None
-) -> dict[Dense, str]:
+) -> dict[Operation, str]:
     """Choose dense or event products, for what the user leaves open.
 
     Where whole layers can run in kernels, the two estimates are compared. Elsewhere each product goes by
@@ -134,8 +134,8 @@ def choose(
 
     Returns
     -------
-    dict of Dense to str
-        ``'dense'`` or ``'event'`` for every product of the step.
+    dict of Operation to str
+        ``'dense'`` or ``'event'`` for every product of two arrays in the step.
     """
     relations = engine.graph.relations.dense
     if all(g.rate is None for g in given):
@@ -145,7 +145,7 @@ def choose(
         event, dense = costs.seconds(work_of(engine, steps, batch, given))
         return dict.fromkeys(relations, "event" if event <= dense else "dense")
     rates, threads = rates_of(engine, given), max(min(n_threads(), batch), 1)
-    ways = {}
+    ways: dict[Operation, str] = {}
     for relation in relations:
         operand = operand_of(engine.graph, relation)
         listed = operand.argument is not None and given[operand.argument].listed

@@ -26,6 +26,12 @@ Abstract: Any = jax.ShapeDtypeStruct
 CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 """Primitives that only wrap a jaxpr: inlining them changes nothing."""
 
+KEPT_CALLS: set[str] = set()
+"""Names of jitted functions that are equations of their own and not inlined."""
+
+IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {}
+"""Primitives whose own derivatives are wrong or missing, and what is computed in their place."""
+
 _HERE = Path(__file__).parent
 _PATHS = sysconfig.get_paths()
 _INSTALLED = tuple(
@@ -60,8 +66,18 @@ class Constant:
         """Shape of the number."""
         return tuple(np.shape(self.value))
 
+    @property
+    def dtype(self) -> Any:
+        """Number type."""
+        return jnp.result_type(self.value)
+
 
 Atom = Variable | Constant
+
+
+def _kept_name(primitive: Any, params: Mapping[str, Any]) -> str | None:
+    name = params.get("name") if primitive.name in CALLS else None
+    return name if isinstance(name, str) and name in KEPT_CALLS else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +92,13 @@ class Equation:
 
     @property
     def name(self) -> str:
-        """Name of the primitive."""
-        return str(self.primitive.name)
+        """Name of the primitive, or of a function that is kept whole."""
+        return _kept_name(self.primitive, self.params) or str(self.primitive.name)
 
     def bind(self, values: Sequence[Any]) -> Sequence[Any]:
         """Apply the primitive to values."""
+        if self.name in IMPLEMENTATIONS:
+            return (IMPLEMENTATIONS[self.name](*values, **self.params),)
         bound = self.primitive.get_bind_params(self.params)
         subfuns, params = bound if isinstance(bound, tuple) else ((), bound)
         result = self.primitive.bind(*subfuns, *values, **params)
@@ -119,6 +137,32 @@ class Program:
         (equation,) = trace_program(lambda v: v * one, jnp.zeros(variable.shape, variable.dtype)).equations
         copy = replace(equation, inputs=(variable, Constant(one)))
         return replace(self, equations=(*self.equations, copy)), copy.outputs[0]
+
+    def constant(self, atom: Atom) -> np.ndarray[Any, Any] | None:
+        """Compute a value that depends on no input; None for others, and where a constant is traced."""
+        if isinstance(atom, Constant):
+            return np.asarray(atom.value)
+        needed = self.slice([atom])
+        env = dict(self.constants)
+        made = {out for e in needed for out in e.outputs}
+        read = {v for e in needed for v in e.inputs if isinstance(v, Variable)} | {atom}
+        if any(v not in made and v not in env for v in read):
+            return None
+        if any(isinstance(env.get(v), jax.core.Tracer) for v in read):
+            return None
+        with jax.ensure_compile_time_eval():
+            for equation in needed:
+                values = [a.value if isinstance(a, Constant) else env[a] for a in equation.inputs]
+                env.update(zip(equation.outputs, equation.bind(values), strict=True))
+            return np.asarray(env[atom])
+
+    def made_of(self, sources: Iterable[Variable]) -> set[Variable]:
+        """Collect the values that are made of some of the inputs and of constants alone."""
+        found = {*sources, *self.constants}
+        for equation in self.equations:
+            if all(v in found for v in equation.inputs if isinstance(v, Variable)):
+                found.update(equation.outputs)
+        return found
 
     def depending_on(self, sources: Iterable[Variable]) -> set[Variable]:
         """Collect the values that depend on some of the inputs."""
@@ -215,7 +259,7 @@ def from_closed_jaxpr(closed: Any) -> Program:
             inputs = tuple(look(a) for a in eqn.invars)
             line = source_line(eqn.source_info)
             line = where if where is not None and (cached or line == UNKNOWN_LINE) else line
-            if eqn.primitive.name in CALLS:
+            if eqn.primitive.name in CALLS and _kept_name(eqn.primitive, eqn.params) is None:
                 inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
                 inner_consts = getattr(inner, "consts", ())
                 body = getattr(inner, "jaxpr", inner)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from snntrace.compiler.operands import Operand, operand_of
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Dense, Operation
 from snntrace.costs import ASSUMED, keep_trial, known_costs, known_measurements
 from snntrace.crossover import Given, choose, highest_rate, work_of
 from snntrace.errors import CompileError
@@ -30,7 +30,7 @@ PATHS = ("auto", "dense", "event")
 ROUTES = ("dense", "products", "stages")
 
 
-Choice = Callable[[Engine, int, int, Sequence[Given], bool], Mapping[Dense, str]]
+Choice = Callable[[Engine, int, int, Sequence[Given], bool], Mapping[Operation, str]]
 
 WORTH_COMPILING = 5e-3
 """Time of a dense sequence, in s, from which on `auto` compiles kernels for inputs that are arrays."""
@@ -64,7 +64,7 @@ class Product:
 
     Attributes
     ----------
-    relation : Dense
+    relation : Operation
         The product.
     names : tuple of str
         Paths of the parameters that its weight is made of.
@@ -74,7 +74,7 @@ class Product:
         The first pattern's way.
     """
 
-    relation: Dense
+    relation: Operation
     names: tuple[str, ...]
     operand: Operand
     wanted: str
@@ -136,7 +136,7 @@ class Paths:
     def _products(self) -> tuple[Product, ...]:
         graph = self.engine.graph
         step, found = graph.step, []
-        for relation in graph.relations.dense:
+        for relation in graph.relations.operations:
             leaves = [leaf for leaf in step.params if leaf.old in relation.sources]
             names = tuple(dict.fromkeys(".".join(map(str, step.param_paths[x.state])) for x in leaves))
             fits = [way for pattern, way in self.patterns.items() if _fits(pattern, names)]
@@ -272,7 +272,7 @@ class Paths:
                 keep_trial(key, way)
         return known.trials.get(key, self._trials.get(key))
 
-    def _ways(self, steps: int, given: Sequence[Given], staged: bool) -> dict[Dense, str]:
+    def _ways(self, steps: int, given: Sequence[Given], staged: bool) -> dict[Operation, str]:
         """Join what the user wants and what is chosen for the rest."""
         chosen = self.choose(self.engine, steps, self._batch, given, staged) if self.native else {}
         return {
@@ -280,7 +280,7 @@ class Paths:
             for p in self.products
         }
 
-    def _stage_plan(self, ways: Mapping[Dense, str]) -> Plan | None:
+    def _stage_plan(self, ways: Mapping[Operation, str]) -> Plan | None:
         """Plan whole layers in kernels, unless a product inside stays dense."""
         inputs = {id(p.relation) for p in self._passes[frozenset()].input_products}
         temporal = self.engine.graph.temporal
@@ -327,7 +327,8 @@ class Paths:
             return "dense", self.reason
         if staged and product.relation not in self.engine.graph.temporal:
             return "event", "its layer runs in a kernel"
-        if way == "event" and not staged and product.operand.obstacle:
+        unlike = not isinstance(product.relation, Dense)
+        if unlike or (way == "event" and not staged and product.operand.obstacle):
             return "dense", product.operand.obstacle
         wanted = f"path={self.path!r}" if isinstance(self.path, str) else "path names it"
         return way, kinds[product.operand.kind] if product.wanted == "auto" else wanted

@@ -519,13 +519,13 @@ def norm(y):
         (lambda m, x: leaky(m, jnp.sort(m.v.value, -1) + x @ m.w.value), {"w": W}, "'sort'"),
         (lambda m, x: leaky(m, norm(x @ m.w.value)), {"w": W}, "keep positions, got .* after 'w'"),
         (lambda m, x: leaky(m, jax.nn.softmax(x @ m.w.value)), {"w": W}, "keep positions, got .* after 'w'"),
-        (lambda m, x: leaky(m, x @ m.w.value @ M), {"w": W}, "'dot_general' .* after 'w'"),
         (lambda m, x: leaky(m, x @ m.w.value), {"w": draw(N_IN, 1)}, "after 'w'"),
-        (lambda m, x: leaky(m, m.w.value[(x[:, 0] > 0).astype(int)]), {"w": draw(2, N)}, "'w' in 'gather'"),
+        (lambda m, x: leaky(m, jnp.sort(x[:, :1] + m.w.value[0])), {"w": W}, "got 'sort' .* after 'w'"),
+        (lambda m, x: leaky(m, jnp.cumsum(m.w.value[:B] * x[:, :1], -1)), {"w": W}, "'cumsum'"),
     ],
     ids=[
         "roll", "flip", "fixed_matrix", "mean_over_units", "cumsum", "mean_over_the_batch", "sort",
-        "layer_norm", "softmax", "fixed_matrix_behind", "spread_over_units", "embedding",
+        "layer_norm", "softmax", "spread_over_units", "sort_behind", "cumsum_behind",
     ],
 )  # fmt: skip
 def test_what_mixes_units_is_refused_by_name_and_line(update, params, says):

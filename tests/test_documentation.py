@@ -111,6 +111,12 @@ def test_the_page_on_the_compiler_prints_the_report_that_it_shows(page, capsys):
     assert "'layers.2.weight': 1.0" in measured
 
 
+def test_the_page_on_operations_prints_the_trace_that_it_shows(page, capsys):
+    run_blocks(page("operations"))
+    shown = re.search(r"```text\n(.*?)```", page("operations"), flags=re.DOTALL)[1]
+    assert capsys.readouterr().out == shown
+
+
 def test_the_table_of_rules_is_the_codes(page):
     rows = rows_under("### Legal combinations", page("rules"))
     found = {

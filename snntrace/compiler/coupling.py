@@ -19,7 +19,7 @@ import numpy as np
 from snntrace.compiler.graph import Graph, Group
 from snntrace.compiler.perturb import Point, StepFunctions, Weights, run
 from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, as_array
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Dense, Elementwise, Operation
 from snntrace.compiler.sites import Site
 from snntrace.errors import CompileError
 from snntrace.jaxprs import Variable, read
@@ -76,6 +76,7 @@ def find_coupling(graph: Graph, group: Group) -> Coupling:
         If the operand of a product does not follow the group position by position, or if three
         products follow each other within one step.
     """
+    _refuse_operations(graph, group)
     into = [(r.relation, r) for r in graph.routes if r.group is group and isinstance(r.relation, Dense)]
     single: dict[int, OneProduct] = {}
     double = []
@@ -90,6 +91,26 @@ def find_coupling(graph: Graph, group: Group) -> Coupling:
                 continue
             double.append(_two_products(graph, group, first, relation, route.positions, positions))
     return Coupling(group, tuple(single.values()), tuple(double))
+
+
+def _refuse_operations(graph: Graph, group: Group) -> None:
+    """Refuse a group that acts on itself through an operation without a closed form.
+
+    Raises
+    ------
+    CompileError
+        If there is one.
+    """
+    for route in graph.routes:
+        relation = route.relation
+        if route.group is not group or isinstance(relation, Dense | Elementwise):
+            continue
+        if _depends_on(graph, group, relation):
+            raise CompileError(
+                f"coupled recursion: a group must act on itself through matrix products only, got a "
+                f"{relation.kind} at {relation.equation.where} from {group.name!r} to itself. "
+                "Use the diagonal recursion (D_RTRL)."
+            )
 
 
 def _behind_operand(graph: Graph, group: Group, relation: Dense) -> dict[Variable, PositionMap]:
@@ -113,10 +134,9 @@ def _reads(graph: Graph, variable: Variable, old: set[Variable]) -> bool:
     return any(v in old for e in graph.step.program.slice([variable]) for v in e.inputs)
 
 
-def _depends_on(graph: Graph, group: Group, relation: Dense) -> bool:
+def _depends_on(graph: Graph, group: Group, relation: Operation) -> bool:
     old = {leaf.old for leaf in group.leaves}
-    operand = relation.operand
-    return isinstance(operand, Variable) and (operand in old or _reads(graph, operand, old))
+    return any(isinstance(a, Variable) and (a in old or _reads(graph, a, old)) for a in relation.operands)
 
 
 def _own_positions(
@@ -313,7 +333,7 @@ def _operand_derivatives(
 
     def held(product: Dense, env: Mapping[Variable, Array], delta: Array) -> Array:
         w = weights.floats[functions.float_slot[product.weight]]
-        y = jax.lax.stop_gradient(product.apply(read(env, product.operand), w))
+        y = jax.lax.stop_gradient(product.apply((read(env, product.operand),), w))
         return y + delta if product is through else y
 
     def operand(old: tuple[Array, ...], delta: Array) -> Array:

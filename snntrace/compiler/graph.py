@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from snntrace.compiler.folding import fold_products
 from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, merge
 from snntrace.compiler.primitives import is_structural
-from snntrace.compiler.relations import Dense, Elementwise, Opaque, Relation, Relations, find_relations
+from snntrace.compiler.relations import Elementwise, Opaque, Relation, Relations, Temporal, find_relations
 from snntrace.compiler.step import StateLeaf, StepProgram, trace_step
 from snntrace.errors import CompileError
 from snntrace.jaxprs import Equation, Variable
@@ -56,7 +57,7 @@ class Route:
     -1; None is the identity. They mean nothing for a group that is not position-diagonal.
     """
 
-    relation: Dense | Elementwise
+    relation: Temporal
     group: Group
     positions: np.ndarray | None
 
@@ -71,10 +72,10 @@ class Graph:
     routes: tuple[Route, ...]
 
     @cached_property
-    def temporal(self) -> tuple[Dense | Elementwise, ...]:
+    def temporal(self) -> tuple[Temporal, ...]:
         """Relations with at least one trace, in program order."""
         found = {id(route.relation) for route in self.routes}
-        candidates: list[Dense | Elementwise] = [*self.relations.dense, *self.relations.elementwise]
+        candidates: list[Temporal] = [*self.relations.operations, *self.relations.elementwise]
         return tuple(r for r in candidates if id(r) in found)
 
     @property
@@ -102,11 +103,9 @@ class Graph:
         return self.step.program.slice((leaf.new for leaf in group.leaves), self.new_elsewhere(group))
 
     def operands(self, group: Group) -> tuple[Equation, ...]:
-        """Return the equations behind the operands of the products in a group's closure."""
+        """Return the equations behind the operands of the operations in a group's closure."""
         inner = set(self.closure(group))
-        operands = [
-            r.equation.inputs[1 - r.weight_side] for r in self.relations.mixing if r.equation in inner
-        ]
+        operands = [a for r in self.relations.mixing if r.equation in inner for a in r.operands]
         return self.step.program.slice(operands, self.new_elsewhere(group))
 
     @cached_property
@@ -179,7 +178,7 @@ def compile_graph(
     CompileError
         If the model has no hidden state, or if a group's transition is not position-diagonal.
     """
-    step = trace_step(model, args)
+    step = fold_products(trace_step(model, args))
     if not step.hidden:
         raise CompileError(
             f"compile: the model must have a brainstate.HiddenState of floating type that `update` uses, "
@@ -280,7 +279,7 @@ def _routes_into(
     leaves: tuple[StateLeaf, ...],
     shape: tuple[int, ...],
     mixing: bool,
-) -> tuple[list[tuple[Dense | Elementwise, np.ndarray | None]], set[Variable], bool]:
+) -> tuple[list[tuple[Temporal, np.ndarray | None]], set[Variable], bool]:
     own = {leaf.new for leaf in leaves}
     elsewhere = {leaf.new for leaf in step.hidden} - own
     uses = [use for r in relations.elementwise for use in r.uses]
@@ -298,13 +297,13 @@ def _routes_into(
             diagonal = False
             if not mixing:
                 raise _not_diagonal(step, leaf, positions)
-    found: list[tuple[Dense | Elementwise, np.ndarray | None]] = []
+    found: list[tuple[Temporal, np.ndarray | None]] = []
     for relation in relations.all:
         positions = _positions_of(relation, reached, operands, shape)
         if positions is None:
             continue
         if isinstance(relation, Opaque):
-            raise CompileError(_no_trace(step, relation, relation.equation))
+            raise CompileError(_no_trace(step, relation))
         if isinstance(positions, Mixed):
             diagonal = False
             if not mixing:
@@ -328,9 +327,7 @@ def _positions_of(
     return joined
 
 
-def _count_row_axes(
-    routes: list[tuple[Dense | Elementwise, np.ndarray | None]], shape: tuple[int, ...]
-) -> int:
+def _count_row_axes(routes: list[tuple[Temporal, np.ndarray | None]], shape: tuple[int, ...]) -> int:
     counts = [r.n_row_axes for r, _ in routes if len(r.shape) == len(shape)]
     return min([*counts, max(len(shape) - 1, 0)]) if counts else 0
 
@@ -357,17 +354,20 @@ def _not_diagonal(step: StepProgram, leaf: StateLeaf, positions: PositionMap) ->
     )
 
 
-def _no_trace(step: StepProgram, relation: Relation, equation: Equation) -> str:
+def _no_trace(step: StepProgram, relation: Opaque) -> str:
+    equation = relation.equation
     if equation.name in ("scan", "cond"):
         return (
             f"compile: a parameter on the way to a hidden state must act in a short loop or in none, "
             f"got {_labels(step, relation)} in {equation.name!r} at {equation.where}. "
             "Make the loop shorter, or let the parameter act in front of it or behind it."
         )
+    why = f" ({relation.reason})" if relation.reason else ""
     return (
-        f"compile: a parameter must reach a hidden state through a matrix product or position by position, "
-        f"got {_labels(step, relation)} in {equation.name!r} at {equation.where}. "
-        "Write it as a product `x @ w`, or keep it out of the hidden path."
+        f"compile: a parameter must reach a hidden state through an operation that has traces, or position "
+        f"by position, got {_labels(step, relation)} in {relation.equation.name!r} at "
+        f"{relation.equation.where}{why}. Write it as one of the operations in docs/operations.md, register "
+        "yours with snntrace.register_operation, or keep it out of the hidden path."
     )
 
 

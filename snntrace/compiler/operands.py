@@ -9,7 +9,7 @@ import numpy as np
 
 from snntrace.compiler.graph import Graph
 from snntrace.compiler.primitives import CUSTOM_CALLS
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Dense, Operation
 from snntrace.jaxprs import Atom, Constant, Equation, Program, Variable, from_closed_jaxpr
 
 COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "heaviside_surrogate_gradient"})
@@ -45,14 +45,14 @@ class Operand:
     obstacle: str
 
 
-def operand_of(graph: Graph, relation: Dense) -> Operand:
+def operand_of(graph: Graph, relation: Operation) -> Operand:
     """Describe the operand of a product.
 
     Parameters
     ----------
     graph : Graph
         What the compiler found.
-    relation : Dense
+    relation : Operation
         The product.
 
     Returns
@@ -60,6 +60,8 @@ def operand_of(graph: Graph, relation: Dense) -> Operand:
     Operand
         Its kind.
     """
+    if not isinstance(relation, Dense):
+        return Operand("graded", None, f"there is no event kernel for a {relation.kind}")
     step, operand = graph.step, relation.operand
     obstacle = _obstacle(graph, relation)
     if isinstance(operand, Variable) and operand in step.arguments:

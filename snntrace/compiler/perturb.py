@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from snntrace.compiler.graph import Graph, Group
-from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.relations import Elementwise, Operation, Temporal
 from snntrace.compiler.sites import Site, find_sites
-from snntrace.jaxprs import Constant, Equation, Variable, read
+from snntrace.jaxprs import Equation, Variable, read
 
 Array = Any
 Arrays = tuple[Array, ...]
@@ -89,9 +89,11 @@ class StepFunctions:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         step = graph.step
-        self.products = tuple(r for r in graph.temporal if isinstance(r, Dense))
+        self.products = tuple(r for r in graph.temporal if isinstance(r, Operation))
         self.product_slot = {id(r): i for i, r in enumerate(self.products)}
-        self.by_equation = {r.equation: r for r in self.products}
+        self.by_equation: dict[Equation, tuple[Operation, ...]] = {}
+        for r in self.products:
+            self.by_equation[r.equation] = (*self.by_equation.get(r.equation, ()), r)
         everything = (*step.results, *(leaf.new for leaf in (*step.hidden, *step.others)))
         used = step.program.slice(everything)
         chain = set(graph.relations.chain)
@@ -239,22 +241,20 @@ class StepFunctions:
         found = [self.sites[id(r.relation)] for r in self.graph.routes if r.group is group]
         return tuple(dict.fromkeys(found))
 
-    def dtype_of(self, relation: Dense | Elementwise) -> Any:
+    def dtype_of(self, relation: Temporal) -> Any:
         """Return the number type of a relation's output."""
-        return (relation.output if isinstance(relation, Dense) else relation.weight).dtype
+        return (relation.output if isinstance(relation, Operation) else relation.weight).dtype
 
-    def operand(self, relation: Dense, weights: Weights, point: Point) -> Array:
-        """Compute the presynaptic operand of a product from what was recorded."""
-        if isinstance(relation.operand, Constant):
-            return relation.operand.value
+    def operands(self, relation: Operation, weights: Weights, point: Point) -> Arrays:
+        """Compute the operands of an operation from what was recorded."""
         env = self.environment(weights, point.args, point.old, point.others)
         env.update(zip((leaf.new for leaf in self.graph.step.hidden), point.new, strict=True))
         for product, value in zip(self.products, point.products, strict=True):
             env[product.output] = value
         stops = self.graph.new_states | {r.output for r in self.products}
-        equations = self.graph.step.program.slice([relation.operand], stops)
+        equations = self.graph.step.program.slice(relation.operands, stops)
         run([e for e in equations if e not in self.chain_set], env)
-        return env[relation.operand]
+        return tuple(read(env, a) for a in relation.operands)
 
 
 def run(

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snntrace.compiler import builtin_forms as builtin_forms
+from snntrace.compiler import sparse_forms as sparse_forms
+from snntrace.compiler.forms import BUILDERS, Axes, Form
 from snntrace.compiler.primitives import is_elementwise, is_structural
 from snntrace.compiler.step import StepProgram
-from snntrace.jaxprs import Equation, Variable
+from snntrace.errors import CompileError
+from snntrace.jaxprs import Abstract, Atom, Equation, Program, Variable
 
 Array = Any
 
 
 @dataclass(frozen=True, eq=False)
-class Dense:
-    """A product ``y[f, k] = sum_j x[f, j] W[j, k]`` of a value and a weight.
+class Operation:
+    """An operation ``y = op(..., W)`` that is linear in a weight.
 
-    Axes of `x` that are not contracted are the rows `f` (time, batch, positions that share the
-    weight); those of the weight are the columns `k`.
+    Its form lays it out as products ``y[a, f, k] = sum_j x[a, f, j] W[a, j, k]``, in groups a that may be
+    missing. Rows f (time, batch, positions that share the weight) are in x and y only.
     """
 
     equation: Equation
     weight: Variable
     weight_side: int
     sources: frozenset[Variable]
+    form: Form
     mixing: bool = field(default=True, init=False)
 
     @property
-    def operand(self) -> Any:
-        """The presynaptic operand x."""
-        return self.equation.inputs[1 - self.weight_side]
+    def kind(self) -> str:
+        """What reports call it."""
+        return self.form.kind
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        """All operands but the weight."""
+        side = self.weight_side
+        return (*self.equation.inputs[:side], *self.equation.inputs[side + 1 :])
 
     @property
     def output(self) -> Variable:
@@ -52,59 +64,68 @@ class Dense:
         return self.output.shape
 
     @cached_property
-    def _axes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        contracted, _ = self.equation.params["dimension_numbers"]
-        x_in, w_in = contracted[1 - self.weight_side], contracted[self.weight_side]
-        x_free = tuple(a for a in range(len(self.operand.shape)) if a not in x_in)
-        w_free = tuple(a for a in range(len(self.weight.shape)) if a not in w_in)
-        return tuple(x_in), x_free, tuple(w_in), w_free
+    def axes(self) -> Axes:
+        """The form's axes with their sizes."""
+        form = self.form
+        like = [Abstract(a.shape, a.dtype) for a in (*self.operands, self.output)]
+        patches = like[0] if form.patches is None else jax.eval_shape(form.patches, *like[:-1])
+        columns = like[-1] if form.columns is None else jax.eval_shape(form.columns, like[-1])
+        return Axes(form.axes, patches.shape, columns.shape, self.weight.shape)
 
     @property
     def n_row_axes(self) -> int:
-        """How many axes of the output come from the operand."""
-        return len(self._axes[1])
+        """How many axes of the output are rows, and not units."""
+        return len(self.axes.rows) if self.form.n_row_axes is None else self.form.n_row_axes
 
     @cached_property
-    def sizes(self) -> tuple[int, int, int]:
-        """Numbers of rows f, presynaptic j and postsynaptic positions k."""
-        x_in, x_free, _, w_free = self._axes
-        x, w = self.operand.shape, self.weight.shape
-        return (
-            int(np.prod([x[a] for a in x_free], dtype=int)),
-            int(np.prod([x[a] for a in x_in], dtype=int)),
-            int(np.prod([w[a] for a in w_free], dtype=int)),
-        )
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of a trace: groups if there are any, rows f, presynaptic j and postsynaptic positions k."""
+        axes = self.axes
+        groups = (axes.size(axes.groups),) if axes.groups else ()
+        return (*groups, axes.size(axes.rows), axes.size(axes.pre), axes.size(axes.post))
 
-    def apply(self, x: Array, w: Array) -> Array:
+    @property
+    def collapses(self) -> bool:
+        """Whether a trace that is the same for all postsynaptic positions is smaller."""
+        return bool(self.axes.post)
+
+    def apply(self, operands: Sequence[Array], w: Array) -> Array:
         """Compute y."""
-        return self.equation.bind((x, w) if self.weight_side == 1 else (w, x))[0]
+        side = self.weight_side
+        return self.equation.bind((*operands[:side], w, *operands[side:]))[0]
 
-    def rows(self, x: Array) -> Array:
-        """Lay the operand out as (f, j)."""
-        x_in, x_free, _, _ = self._axes
-        rows, pre, _ = self.sizes
-        return jnp.transpose(x, (*x_free, *x_in)).reshape(rows, pre)
+    def rows(self, *operands: Array) -> Array:
+        """Lay the operands out as (a, f, j)."""
+        patches = self.form.patches
+        x = operands[0] if patches is None else patches(*operands)
+        return self.axes.lay(x, self.axes.patches, self.axes.rows, self.axes.pre)
 
     def columns(self, y: Array) -> Array:
-        """Lay a value in the output's shape out as (f, k)."""
-        rows, _, post = self.sizes
-        if self.weight_side == 0:
-            n_w = len(self.shape) - self.n_row_axes
-            y = jnp.transpose(y, (*range(n_w, len(self.shape)), *range(n_w)))
-        return y.reshape(rows, post)
+        """Lay a value in the output's shape out as (a, f, k)."""
+        y = y if self.form.columns is None else self.form.columns(y)
+        return self.axes.lay(y, self.axes.columns, self.axes.rows, self.axes.post)
+
+    def outer(self, rows: Array, columns: Array) -> Array:
+        """Compute the weight's gradient from rows (a, f, j) and columns (a, f, k)."""
+        return self.unmatrix(jnp.swapaxes(rows, -1, -2) @ columns)
+
+    def unmatrix(self, gradient: Array) -> Array:
+        """Bring a gradient laid out as (a, j, k) back to the weight's own axes."""
+        return self.axes.to_weight(gradient)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Operation):
+    """A product of two arrays without groups, ``y[f, k] = sum_j x[f, j] W[j, k]``."""
+
+    @property
+    def operand(self) -> Any:
+        """The presynaptic operand x."""
+        return self.operands[0]
 
     def matrix(self, w: Array) -> Array:
         """Lay the weight out as (j, k)."""
-        _, _, w_in, w_free = self._axes
-        _, pre, post = self.sizes
-        return jnp.transpose(w, (*w_in, *w_free)).reshape(pre, post)
-
-    def unmatrix(self, gradient: Array) -> Array:
-        """Bring a gradient laid out as (j, k) back to the weight's own axes."""
-        _, _, w_in, w_free = self._axes
-        order = (*w_in, *w_free)
-        shaped = gradient.reshape([self.weight.shape[a] for a in order])
-        return jnp.transpose(shaped, tuple(int(a) for a in np.argsort(order)))
+        return self.axes.lay(w, self.axes.weight, self.axes.pre, self.axes.post)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,13 +161,20 @@ class Elementwise:
 
 @dataclass(frozen=True, eq=False)
 class Opaque:
-    """A parameter in an operation that snntrace has no trace for."""
+    """A parameter in an operation that snntrace has no trace for, and why."""
 
     equation: Equation
     weight: Variable
     weight_side: int
     sources: frozenset[Variable]
+    reason: str
     mixing: bool = field(default=True, init=False)
+
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        """All operands but the weight."""
+        side = self.weight_side
+        return (*self.equation.inputs[:side], *self.equation.inputs[side + 1 :])
 
     @property
     def uses(self) -> tuple[tuple[Equation, int], ...]:
@@ -154,28 +182,34 @@ class Opaque:
         return ((self.equation, self.weight_side),)
 
 
-Relation = Dense | Elementwise | Opaque
+Relation = Operation | Elementwise | Opaque
+Temporal = Operation | Elementwise
 
 
 @dataclass(frozen=True, eq=False)
 class Relations:
     """All relations of a step, and the equations of the weight chains that lead to them."""
 
-    dense: tuple[Dense, ...]
+    operations: tuple[Operation, ...]
     elementwise: tuple[Elementwise, ...]
     opaque: tuple[Opaque, ...]
     chain: tuple[Equation, ...]
     chain_values: dict[Variable, frozenset[Variable]]
 
+    @cached_property
+    def dense(self) -> tuple[Dense, ...]:
+        """The products of two arrays."""
+        return tuple(r for r in self.operations if isinstance(r, Dense))
+
     @property
-    def mixing(self) -> tuple[Dense | Opaque, ...]:
+    def mixing(self) -> tuple[Operation | Opaque, ...]:
         """Relations that mix positions; the recursion holds their outputs."""
-        return (*self.dense, *self.opaque)
+        return (*self.operations, *self.opaque)
 
     @property
     def all(self) -> tuple[Relation, ...]:
         """Every relation."""
-        return (*self.dense, *self.elementwise, *self.opaque)
+        return (*self.operations, *self.elementwise, *self.opaque)
 
 
 def find_relations(step: StepProgram) -> Relations:
@@ -184,7 +218,7 @@ def find_relations(step: StepProgram) -> Relations:
     still: dict[Variable, frozenset[Variable]] = {v: frozenset() for v in step.program.constants}
     dynamic_free: dict[Variable, frozenset[Variable]] = {**still, **chains}
     copied = {leaf.new for leaf in step.hidden}
-    dense: list[Dense] = []
+    operations: list[Operation] = []
     opaque: list[Opaque] = []
     spread: dict[tuple[Variable, tuple[int, ...]], list[tuple[Equation, int]]] = {}
     chain: list[Equation] = []
@@ -202,22 +236,70 @@ def find_relations(step: StepProgram) -> Relations:
         for i, atom in enumerate(equation.inputs):
             if not isinstance(atom, Variable) or atom not in chains or not atom.is_float:
                 continue
-            if _is_product(equation):
-                dense.append(Dense(equation, atom, i, chains[atom]))
-            elif is_elementwise(equation):
+            if is_elementwise(equation):
                 spread.setdefault((atom, equation.outputs[0].shape), []).append((equation, i))
             elif is_structural(equation):
                 spread.setdefault((atom, atom.shape), []).append((equation, i))
             else:
-                opaque.append(Opaque(equation, atom, i, chains[atom]))
+                found = operation_of(step.program, equation, atom, i, chains[atom])
+                if isinstance(found, Operation):
+                    operations.append(found)
+                else:
+                    opaque.append(Opaque(equation, atom, i, chains[atom], found))
     elementwise = tuple(
         Elementwise(weight, shape, tuple(uses), chains[weight]) for (weight, shape), uses in spread.items()
     )
-    return Relations(tuple(dense), elementwise, tuple(opaque), tuple(chain), chains)
+    return Relations(tuple(operations), elementwise, tuple(opaque), tuple(chain), chains)
 
 
-def _is_product(equation: Equation) -> bool:
-    if equation.name != "dot_general":
-        return False
-    _, batch = equation.params["dimension_numbers"]
-    return not batch[0] and not batch[1]
+def operation_of(
+    program: Program, equation: Equation, weight: Variable, side: int, sources: frozenset[Variable]
+) -> Operation | str:
+    """Make the relation of an equation to the weight at a place, or say why there is none."""
+    builder = BUILDERS.get(equation.name)
+    if builder is None:
+        return ""
+    form = builder(equation, side, program.constant)
+    if isinstance(form, str):
+        return form
+    grouped = equation.name != "dot_general" or any(equation.params["dimension_numbers"][1])
+    relation = (Operation if grouped else Dense)(equation, weight, side, sources, form)
+    if form.checked:
+        _check(relation)
+    return relation
+
+
+def _check(relation: Operation) -> None:
+    """Compare a form that a user gave with its operation's own derivative, at random values.
+
+    Raises
+    ------
+    CompileError
+        If they differ, or if the form's axes do not fit.
+    """
+    rng = np.random.default_rng(0)
+
+    def draw(like: Atom) -> Array:
+        values = rng.normal(size=like.shape) if jnp.issubdtype(like.dtype, jnp.inexact) else 0
+        return jnp.asarray(np.broadcast_to(values, like.shape), like.dtype)
+
+    try:
+        _ = relation.axes
+    except (ValueError, TypeError) as error:
+        raise CompileError(
+            f"register_operation: axes must fit {relation.kind!r} at {relation.equation.where}, got: "
+            f"{error}. Correct axes or patches."
+        ) from error
+    with jax.ensure_compile_time_eval():
+        operands, y = [draw(a) for a in relation.operands], draw(relation.output)
+        found = relation.outer(relation.rows(*operands), relation.columns(y))
+        for _ in range(2):
+            _, vjp = jax.vjp(partial(relation.apply, operands), draw(relation.weight))
+            (exact,) = vjp(y)
+            if float(jnp.abs(found - exact).max()) > 1e-3 * max(float(jnp.abs(exact).max()), 1e-6):
+                raise CompileError(
+                    f"register_operation: einsum(axes, patches(x), y) must be the gradient of "
+                    f"{relation.kind!r} with respect to its weight, got another one at "
+                    f"{relation.equation.where}. Correct axes or patches; what is not linear in its weight "
+                    "cannot be registered."
+                )

@@ -8,7 +8,7 @@ signal.
 from __future__ import annotations
 
 from snntrace.compiler.graph import Graph
-from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.relations import Elementwise, Operation
 from snntrace.jaxprs import Equation, Variable
 
 Site = Variable | Elementwise
@@ -38,7 +38,7 @@ def find_sites(graph: Graph) -> dict[int, Site]:
 
     sites: dict[int, Site] = {}
     for relation in graph.temporal:
-        if isinstance(relation, Dense):
+        if isinstance(relation, Operation):
             sites[id(relation)] = climb(relation.output)
             continue
         (equation, _), *more = relation.uses

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from snntrace.compiler.graph import Graph, Group
 from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights, run
-from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.relations import Operation, Temporal
 from snntrace.errors import CompileError
 from snntrace.jaxprs import Equation, Variable, read
 
@@ -65,7 +65,7 @@ class Spatial:
         self.order = order_groups(self.graph)
 
     @cached_property
-    def side_relations(self) -> tuple[Dense | Elementwise, ...]:
+    def side_relations(self) -> tuple[Temporal, ...]:
         """Temporal relations that a step's own gradient also reaches beside the group's states."""
         stops = self.graph.new_states
         extra = self.graph.step.program.slice([v for v in self.outputs if v is not None], stops)
@@ -196,15 +196,21 @@ class Spatial:
         deltas: Mapping[int, Array],
         operands: Mapping[Variable, Array] | None = None,
     ) -> None:
-        def product(relation: Dense, env: Mapping[Variable, Array]) -> Array:
-            x = read(operands if operands is not None else env, relation.operand)
-            y = point.products[self.functions.product_slot[id(relation)]]
-            if x is not None:  # an input that came as event lists is None: nothing is differentiated there
-                w = jax.lax.stop_gradient(weights.floats[self.functions.float_slot[relation.weight]])
-                y = pin(y, relation.apply(x, w))
-            return y + deltas[id(relation)] if id(relation) in deltas else y
+        def product(relations: Sequence[Operation], env: Mapping[Variable, Array]) -> Array:
+            equation = relations[0].equation
+            values = [read(operands if operands is not None else env, a) for a in equation.inputs]
+            for r in relations:
+                w = weights.floats[self.functions.float_slot[r.weight]]
+                values[r.weight_side] = jax.lax.stop_gradient(w)
+            y = point.products[self.functions.product_slot[id(relations[0])]]
+            # An input that came as event lists is None: nothing is differentiated there.
+            if all(value is not None for value in values):
+                y = pin(y, equation.bind(values)[0])
+            for r in relations:
+                y = y + deltas[id(r)] if id(r) in deltas else y
+            return y
 
-        products = {e: lambda env, r=r: product(r, env) for e, r in self.functions.by_equation.items()}
+        products = {e: lambda env, rs=rs: product(rs, env) for e, rs in self.functions.by_equation.items()}
         body = [e for e in equations if e not in self.functions.chain_set]
         run(body, env, self.functions.held_operands(weights, deltas), products)
 

@@ -14,6 +14,7 @@ import numpy as np
 from snntrace.compiler.graph import Group, Route
 from snntrace.compiler.perturb import Point, StepFunctions, Weights
 from snntrace.compiler.primitives import is_elementwise
+from snntrace.compiler.relations import Operation
 from snntrace.compiler.sites import Site
 from snntrace.jaxprs import Atom, Constant, Program, Variable, trace_program
 
@@ -77,8 +78,9 @@ def find_uniform(functions: StepFunctions, group: Group, weights: Weights, point
 
 
 def can_collapse(route: Route) -> bool:
-    """Whether a relation is a product, and every output of it belongs to one unit."""
-    return route.relation.mixing and (route.positions is None or bool(np.all(route.positions >= 0)))
+    """Whether a relation is an operation with postsynaptic axes whose every output belongs to one unit."""
+    collapses = isinstance(route.relation, Operation) and route.relation.collapses
+    return collapses and (route.positions is None or bool(np.all(route.positions >= 0)))
 
 
 def collapsing_routes(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from snntrace.compiler.graph import Graph
 from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
-from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.relations import Operation, Temporal
 from snntrace.compiler.spatial import Signals
 from snntrace.compiler.uniform import Uniformity, collapsing_routes, find_uniform
 from snntrace.executors.exact import FullLayout, check_exact
@@ -104,21 +104,21 @@ class Engine:
         """Return traces that have seen nothing."""
         return tuple(jnp.zeros(layout.shape, layout.dtype) for layout in self.layouts)
 
-    def operand(self, relation: Dense | Elementwise, weights: Weights, point: Point) -> Array | None:
-        """Return the presynaptic operand as (f, j), or None for an elementwise parameter."""
-        return self.operand_rows(relation, weights, point) if isinstance(relation, Dense) else None
+    def operand(self, relation: Temporal, weights: Weights, point: Point) -> Array | None:
+        """Return the presynaptic operand as (a, f, j), or None for an elementwise parameter."""
+        return self.operand_rows(relation, weights, point) if isinstance(relation, Operation) else None
 
-    def operand_rows(self, relation: Dense, weights: Weights, point: Point) -> Array:
-        """Return a product's presynaptic operand as (f, j)."""
-        return relation.rows(self.functions.operand(relation, weights, point))
+    def operand_rows(self, relation: Operation, weights: Weights, point: Point) -> Array:
+        """Return an operation's presynaptic operand as (a, f, j)."""
+        return relation.rows(*self.functions.operands(relation, weights, point))
 
     def add_side(self, direct: list[Array], signals: Signals, weights: Weights, point: Point) -> list[Array]:
         """Add what reaches temporal relations beside the hidden states, in one step."""
         for relation, value in zip(self.signals.spatial.side_relations, signals.relations, strict=True):
             slot = self.functions.float_slot[relation.weight]
-            if isinstance(relation, Dense):
+            if isinstance(relation, Operation):
                 x = self.operand_rows(relation, weights, point)
-                update = relation.unmatrix(x.T @ relation.columns(value))
+                update = relation.outer(x, relation.columns(value))
             else:
                 update = relation.gather(value)
             direct[slot] = direct[slot] + update

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Operation
 from snntrace.errors import CompileError
 from snntrace.executors.layout import Layout
 from snntrace.jaxprs import Abstract
@@ -33,15 +33,18 @@ LARGEST = 2 << 30
 class FullLayout(Layout):
     """A route whose trace is the sensitivity of all states of the group.
 
-    The trace of a product is (S, *group shape, j, k), that of an elementwise parameter
-    (S, *group shape, *its shape).
+    The trace of an operation is (S, *group shape, a, j, k), with its groups a if it has any; that of an
+    elementwise parameter is (S, *group shape, *its shape).
     """
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the trace."""
         group, relation = self.route.group, self.relation
-        own = relation.sizes[1:] if isinstance(relation, Dense) else relation.weight.shape
+        if not isinstance(relation, Operation):
+            return (group.n_states, *group.shape, *relation.weight.shape)
+        *groups, _, pre, post = relation.sizes
+        own = (*groups, pre, post)
         return (group.n_states, *group.shape, *own)
 
     @property
@@ -58,8 +61,8 @@ class FullLayout(Layout):
             The trace, in its layout.
         found : Jacobian
             The group's transition at this step.
-        operand : array of shape (f, j), optional
-            The presynaptic operand of a product.
+        operand : array of shape (a, f, j), optional
+            The presynaptic operand of an operation.
 
         Returns
         -------
@@ -75,15 +78,17 @@ class FullLayout(Layout):
     def _moved_by_weight(self, operand: Array | None) -> Array:
         """Return ``dy/dW`` as (weights, *shape of y)."""
         relation = self.relation
-        if not isinstance(relation, Dense):
+        if not isinstance(relation, Operation):
             n = int(np.prod(relation.weight.shape, dtype=int))
             ones = jnp.eye(n, dtype=self.dtype).reshape(n, *relation.weight.shape)
             return jax.vmap(relation.spread)(ones)
-        rows, pre, post = relation.sizes
-        ones = jnp.eye(post, dtype=self.dtype)
-        moved = operand.T[:, None, :, None] * ones[None, :, None, :]  # type: ignore[union-attr]
+        *groups, rows, pre, post = relation.sizes
+        n_groups = int(np.prod(groups, dtype=int))
+        x = operand.reshape(n_groups, rows, pre)  # type: ignore[union-attr]
+        each, ones = (jnp.eye(n, dtype=self.dtype) for n in (n_groups, post))
+        moved = jnp.einsum("afj,ab,kl->bjlafk", x, each, ones)
         back = jax.linear_transpose(relation.columns, Abstract(relation.shape, relation.output.dtype))
-        return jax.vmap(lambda y: back(y)[0])(moved.reshape(pre * post, rows, post))
+        return jax.vmap(lambda y: back(y)[0])(moved.reshape(-1, *groups, rows, post))
 
     def contract(self, signal: Sequence[Array], trace: Array) -> Array:
         """Sum signal x trace over states and units.
@@ -97,7 +102,7 @@ class FullLayout(Layout):
 
         Returns
         -------
-        array of shape (j, k), or of the parameter's shape
+        array of shape (a, j, k), or of the parameter's shape
             The gradient.
         """
         stacked = jnp.stack(list(signal))
@@ -105,7 +110,7 @@ class FullLayout(Layout):
 
     def to_weight(self, gradient: Array) -> Array:
         """Bring a gradient to the weight's own shape."""
-        return self.relation.unmatrix(gradient) if isinstance(self.relation, Dense) else gradient
+        return self.relation.unmatrix(gradient) if isinstance(self.relation, Operation) else gradient
 
 
 def check_exact(recursion: str, layouts: Sequence[Layout]) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from snntrace.compiler.operands import operand_of
 from snntrace.compiler.perturb import Point, Weights
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Dense, Operation
 from snntrace.events.matmul import event_matmul, event_outer
 from snntrace.events.samples import event_outer_each
 from snntrace.events.spikes import Spikes
@@ -59,7 +59,8 @@ class EventProducts:
     def __init__(self, engine: Engine, by_events: Iterable[int] = ()) -> None:
         self.engine = engine
         chosen = frozenset(by_events)
-        self.relations = tuple(r for r in engine.functions.products if id(r) in chosen)
+        products = [r for r in engine.functions.products if isinstance(r, Dense)]
+        self.relations = tuple(r for r in products if id(r) in chosen)
         self.chosen = frozenset(id(r) for r in self.relations)
         self.argument = {id(r): operand_of(engine.graph, r).argument for r in self.relations}
         listed = {r.equation for r in self.relations if self.argument[id(r)] is not None}
@@ -82,7 +83,7 @@ class EventProducts:
             lists.append(replace(x, values=values))
         return Inputs(tuple(arrays), tuple(lists))
 
-    def spikes(self, relation: Dense, xs: Inputs) -> Spikes | None:
+    def spikes(self, relation: Operation, xs: Inputs) -> Spikes | None:
         """Return the lists that a product takes, if it takes lists."""
         argument = self.argument.get(id(relation))
         return None if argument is None else xs.lists[argument]
@@ -113,39 +114,57 @@ class EventProducts:
 
     # Backward ----------------------------------------------------------------------------------
 
-    def outer(self, relation: Dense, weights: Weights, xs: Inputs, points: Point, y: Array) -> Array:
-        """Sum outer products of a product's operand and rows over steps and samples.
+    def gradient(
+        self, relation: Operation, weights: Weights, xs: Inputs, points: Point, post: Array
+    ) -> Array:
+        """Sum an operation's gradient over steps.
 
         Parameters
         ----------
-        relation : Dense
-            The product.
+        relation : Operation
+            The operation.
         weights : Weights
             The weight chains' values.
         xs : Inputs
             The inputs of the steps.
         points : Point
             Their points, time leading.
-        y : array of shape (T, f, k)
-            One row for each row of the operand.
+        post : array of shape (T, *output shape)
+            The gradient at the operation's output.
 
         Returns
         -------
-        array of shape (j, k)
+        array of the weight's shape
             The sum.
         """
+        if not isinstance(relation, Dense):
+            return self._transposed(relation, weights, points, post)
+        y = jax.vmap(relation.columns)(post)
         spikes = self.spikes(relation, xs)
         if spikes is not None:
-            return event_outer(spikes, y)
+            return relation.unmatrix(event_outer(spikes, y))
         x = self._rows(relation, weights, points)
         if id(relation) in self.chosen:
-            return event_outer(x, y)
-        return x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
+            return relation.unmatrix(event_outer(x, y))
+        return relation.unmatrix(x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1]))
+
+    def _transposed(self, relation: Operation, weights: Weights, points: Point, post: Array) -> Array:
+        """Apply the operation's transpose once, all steps side by side."""
+        functions = self.engine.functions
+
+        def run(w: Array) -> Array:
+            return jax.vmap(lambda p: relation.apply(functions.operands(relation, weights, p), w))(points)
+
+        _, vjp = jax.vjp(run, weights.floats[functions.float_slot[relation.weight]])
+        (gradient,) = vjp(post)
+        return gradient
 
     def outer_each(
-        self, relation: Dense, weights: Weights, xs: Inputs, points: Point, ys: Sequence[Array]
+        self, relation: Operation, weights: Weights, xs: Inputs, points: Point, ys: Sequence[Array]
     ) -> list[Array]:
-        """Sum outer products over steps only, for several sets of rows (T, f, k); each gives (f, j, k)."""
+        """Sum outer products over steps only, for several sets of rows (T, a, f, k); each (a, f, j, k)."""
+        if not isinstance(relation, Dense):
+            return self._grown(relation, weights, points, ys)
         spikes = self.spikes(relation, xs)
         if spikes is None:
             x = self._rows(relation, weights, points)
@@ -153,6 +172,20 @@ class EventProducts:
                 return [jnp.einsum("tfj,tfk->fjk", x, y) for y in ys]
             spikes = Spikes.from_dense(x)
         return [event_outer_each(spikes, y) for y in ys]
+
+    def _grown(
+        self, relation: Operation, weights: Weights, points: Point, ys: Sequence[Array]
+    ) -> list[Array]:
+        """Sum step by step: the rows of all steps together can be far larger than the trace."""
+
+        def add(sums: list[Array], now: tuple[Point, list[Array]]) -> tuple[list[Array], None]:
+            point, columns = now
+            x = self.engine.operand_rows(relation, weights, point)
+            return [s + x[..., None] * y[..., None, :] for s, y in zip(sums, columns, strict=True)], None
+
+        *lead, _ = relation.sizes
+        zeros = [jnp.zeros((*lead, y.shape[-1]), y.dtype) for y in ys]
+        return jax.lax.scan(add, zeros, (points, list(ys)))[0]
 
     def _rows(self, relation: Dense, weights: Weights, points: Point) -> Array:
         return jax.vmap(lambda p: self.engine.operand_rows(relation, weights, p))(points)

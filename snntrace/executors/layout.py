@@ -1,7 +1,8 @@
 """How a route's trace is laid out: states leading, units contiguous and last.
 
-A product's trace is an array (S, f, j, k): states, rows, presynaptic and postsynaptic positions. Where
-it is proven the same for every unit, k has length 1. An elementwise parameter's trace is (S, *shape).
+An operation's trace is an array (S, a, f, j, k): states, groups if it has any, rows, presynaptic and
+postsynaptic positions. Where it is proven the same for every unit, k has length 1. An elementwise parameter's
+trace is (S, *shape).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snntrace.compiler.graph import Route
-from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.relations import Operation, Temporal
 from snntrace.compiler.sites import Site
 from snntrace.executors.recursion import total
 
@@ -33,7 +34,7 @@ class Layout:
     collapsed: bool
 
     @property
-    def relation(self) -> Dense | Elementwise:
+    def relation(self) -> Temporal:
         """The relation whose trace this is."""
         return self.route.relation
 
@@ -41,9 +42,9 @@ class Layout:
     def shape(self) -> tuple[int, ...]:
         """Shape of the trace."""
         relation = self.relation
-        if isinstance(relation, Dense):
-            rows, pre, post = relation.sizes
-            return (self.route.group.n_states, rows, pre, 1 if self.collapsed else post)
+        if isinstance(relation, Operation):
+            *lead, post = relation.sizes
+            return (self.route.group.n_states, *lead, 1 if self.collapsed else post)
         return (self.route.group.n_states, *relation.shape)
 
     @property
@@ -55,7 +56,7 @@ class Layout:
     def dtype(self) -> Any:
         """Number type of the trace."""
         relation = self.relation
-        return (relation.output if isinstance(relation, Dense) else relation.weight).dtype
+        return (relation.output if isinstance(relation, Operation) else relation.weight).dtype
 
     @property
     def n_bytes(self) -> int:
@@ -72,10 +73,10 @@ class Layout:
         return jnp.where(positions >= 0, flat.reshape(*lead, *self.relation.shape), 0)
 
     def columns(self, values: Array) -> Array:
-        """Lay values (*output shape) of a product out as (f, k), or (f, 1) where the trace collapses."""
+        """Lay values (*output shape) out as (a, f, k), or (a, f, 1) where the trace collapses."""
         relation = self.relation
         result = relation.columns(values)  # type: ignore[union-attr]
-        return result[:, :1] if self.collapsed else result
+        return result[..., :1] if self.collapsed else result
 
     def advance(self, trace: Array, found: Any, operand: Array | None) -> Array:
         """Apply one step, ``eps_s <- sum_q D_sq eps_q + Df_s x``.
@@ -86,8 +87,8 @@ class Layout:
             The trace, in its layout.
         found : Coefficients
             D and Df of the group at this step.
-        operand : array of shape (f, j), optional
-            The presynaptic operand of a product.
+        operand : array of shape (a, f, j), optional
+            The presynaptic operand of an operation.
 
         Returns
         -------
@@ -99,12 +100,12 @@ class Layout:
         for s, row in enumerate(found.d):
             terms = [self.factor(self.at_output(d)) * trace[q] for q, d in enumerate(row) if d is not None]
             grown = self.factor(df[s])
-            rows.append(total([*terms, grown if operand is None else grown * operand[:, :, None]], trace[s]))
+            rows.append(total([*terms, grown if operand is None else grown * operand[..., None]], trace[s]))
         return jnp.stack(rows)
 
     def factor(self, values: Array) -> Array:
         """Shape values at the relation's output so that they multiply a trace."""
-        return self.columns(values)[:, None, :] if isinstance(self.relation, Dense) else values
+        return self.columns(values)[..., None, :] if isinstance(self.relation, Operation) else values
 
     def contract(self, signal: Sequence[Array], trace: Array) -> Array:
         """Sum signal x trace over states and rows.
@@ -118,23 +119,23 @@ class Layout:
 
         Returns
         -------
-        array of shape (j, k), or of the relation's output shape
+        array of shape (a, j, k), or of the relation's output shape
             The gradient where the relation acts.
         """
         at = [self.at_output(values) for values in signal]
-        if not isinstance(self.relation, Dense):
+        if not isinstance(self.relation, Operation):
             return total([values * trace[s] for s, values in enumerate(at)], trace[0])
         terms = []
         for s, values in enumerate(at):
             rows = self.relation.columns(values)
             if self.collapsed:
-                terms.append(trace[s, :, :, 0].T @ rows)
+                terms.append(jnp.swapaxes(trace[s, ..., 0], -1, -2) @ rows)
             else:
-                terms.append((rows[:, None, :] * trace[s]).sum(0))
+                terms.append((rows[..., None, :] * trace[s]).sum(-3))
         return total(terms, terms[0])
 
     def to_weight(self, gradient: Array) -> Array:
         """Bring a gradient where the relation acts to the weight's own shape."""
-        if isinstance(self.relation, Dense):
+        if isinstance(self.relation, Operation):
             return self.relation.unmatrix(gradient)
         return self.relation.gather(gradient)

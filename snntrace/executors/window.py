@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from snntrace.compiler.graph import Group
 from snntrace.compiler.perturb import Arrays, Point, Weights
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Operation
 from snntrace.compiler.sites import Site
 from snntrace.executors.blocks import block_size, scan_blocks
 from snntrace.executors.engine import Engine
@@ -123,7 +123,7 @@ class WindowBackward:
                 continue
             found, relation = bases[layout.route.group.index], layout.relation
             posts = [basis.posts[layout.site] for basis in found]
-            if isinstance(relation, Dense):
+            if isinstance(relation, Operation):
                 ys = [jax.vmap(layout.columns)(post) for post in posts]
                 gains = self.recorder.events.outer_each(relation, weights, xs, points, ys)
             else:
@@ -245,12 +245,11 @@ class WindowBackward:
             posts = [a.posts[site] for a in adjoints if site in a.posts]
             post = total(posts + ([side[id(relation)]] if id(relation) in side else []), posts[0])
             slot = engine.functions.float_slot[relation.weight]
-            if isinstance(relation, Dense):
-                y = jax.vmap(relation.columns)(post)
-                product = self.recorder.events.outer(relation, weights, xs, points, y)
-                direct[slot] = direct[slot] + relation.unmatrix(product)
+            if isinstance(relation, Operation):
+                update = self.recorder.events.gradient(relation, weights, xs, points, post)
             else:
-                direct[slot] = direct[slot] + relation.gather(post.sum(0))
+                update = relation.gather(post.sum(0))
+            direct[slot] = direct[slot] + update
         if inputs:
             kept = engine.signals.states_to_inputs(weights, points, [a.mus for a in adjoints])
             along = tuple(None if a is None else a + b for a, b in zip(along, kept, strict=True))

@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Dense, Elementwise
 from snntrace.compiler.sites import Site
 from snntrace.events.lists import result
 from snntrace.events.native import n_threads, native_call
@@ -134,7 +134,7 @@ class Backward:
         self.elementwise = tuple(
             r
             for r in self.stages.graph.temporal
-            if not isinstance(r, Dense) and self.stages.functions.sites[id(r)] in self.sites
+            if isinstance(r, Elementwise) and self.stages.functions.sites[id(r)] in self.sites
         )
 
     def _is_param(self, variable: Variable) -> bool:

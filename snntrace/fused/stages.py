@@ -15,7 +15,7 @@ import numpy as np
 
 from snntrace.compiler.graph import Group
 from snntrace.compiler.perturb import StepFunctions
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Dense, Operation
 from snntrace.compiler.spatial import order_groups
 from snntrace.executors.engine import Engine
 from snntrace.fused.units import NotFusable, UnitCode
@@ -183,8 +183,8 @@ class Stages:
                 raise NotFusable(f"a parameter of shape {variable.shape} in {group.name!r}")
         return tuple(found)
 
-    def _incoming(self, group: Group, relation: Dense) -> Incoming:
-        check_layout(relation)
+    def _incoming(self, group: Group, product: Operation) -> Incoming:
+        relation = check_layout(product)
         operand = relation.operand
         if isinstance(operand, Constant):
             raise NotFusable("a product with a constant")
@@ -285,17 +285,25 @@ class Stages:
         return tuple(found)
 
 
-def check_layout(relation: Dense) -> None:
-    """Refuse products that are not rows (time, batch) times a matrix.
+def check_layout(relation: Operation) -> Dense:
+    """Refuse what is not a product of rows (time, batch) and a matrix.
+
+    Returns
+    -------
+    Dense
+        The product.
 
     Raises
     ------
     NotFusable
-        If the axes are others.
+        If it is another operation, or the axes are others.
     """
+    if not isinstance(relation, Dense):
+        raise NotFusable(f"a {relation.kind} at {relation.equation.where}")
     contracted, _ = relation.equation.params["dimension_numbers"]
     x_in = tuple(contracted[1 - relation.weight_side])
     rows = relation.sizes[0]
     last = x_in == (len(relation.operand.shape) - 1,)
     if len(relation.weight.shape) != 2 or not last or (relation.weight_side == 0 and rows > 1):
         raise NotFusable(f"a product of other axes at {relation.equation.where}")
+    return relation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from snntrace.compiler.relations import Dense, Elementwise
+from snntrace.compiler.relations import Temporal
 from snntrace.report.approximation import Approximation
 from snntrace.report.tables import Section, html_of, rich_of
 
@@ -183,7 +183,7 @@ def explain(report: Report, path: str | Sequence[Any]) -> Explanation:
 
 
 def _trace(report: Report, layout: Any) -> TraceOf:
-    relation: Dense | Elementwise = layout.relation
+    relation: Temporal = layout.relation
     equation, _ = relation.uses[0]
     group = layout.route.group
     states = tuple(leaf.label for leaf in group.leaves)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snntrace.compiler.relations import Dense
+from snntrace.compiler.relations import Operation
 from snntrace.compiler.uniform import can_collapse
 from snntrace.jaxprs import Equation, Variable
 from snntrace.report.approximation import Approximation, Approximations
@@ -262,7 +262,7 @@ class Report:
             "traces": [
                 {
                     "parameters": self._sources(layout),
-                    "kind": "product" if isinstance(layout.relation, Dense) else "elementwise",
+                    "kind": layout.relation.kind if isinstance(layout.relation, Operation) else "elementwise",
                     "primitive": layout.relation.uses[0][0].name,
                     "where": layout.relation.uses[0][0].where,
                     "group": layout.route.group.index,

@@ -139,7 +139,7 @@ class Feedback:
 def _groups_of_readout(graph: Graph, n_target: int) -> set[int]:
     """Find groups that are the read-out itself: their state reaches the result with no weight between."""
     found: set[int] = set()
-    products = {r.equation for r in graph.relations.dense}
+    products = {r.equation for r in graph.relations.mixing}
     if any(e in products for e in graph.readout):
         return found
     inputs = {v for e in graph.readout for v in e.inputs} | set(graph.step.results)
