@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
+CELLS ?=
 BENCHMARKS ?= versus_bptt versus_events auto_path event_growth streaming loading
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format types docs bench clean
+.PHONY: help train test test-matrix lint format types docs bench clean
 
 help:
 	@echo 'make train   install, then train a recurrent spiking net on embedded data (ARGS="--rule d_rtrl" ...)'
 	@echo 'make test    install, then run the fast tests (ARGS="-k packaging" ...)'
+	@echo 'make test-matrix   run the gradient tests on every release of Python, JAX and brainstate that is supported'
 	@echo 'make lint    check style and formatting; make format mends them'
 	@echo 'make types   check types strictly'
 	@echo 'make docs    build the documentation into docs/_build/html'
@@ -34,6 +36,10 @@ train: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/pytest -n 2 -m "not slow and not bench" $(ARGS)
+
+# One environment for each cell of .ci/cells, made from pyproject.toml and kept in .matrix.
+test-matrix:
+	.ci/matrix $(CELLS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

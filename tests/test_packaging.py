@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import snntrace
 
@@ -55,22 +56,43 @@ def test_the_changelog_has_a_heading_for_this_version(root):
     assert f"## {snntrace.__version__}" in (root / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["jax", "jaxlib"])
-@pytest.mark.parametrize(
-    ("release", "accepted"),
-    [
-        ("0.9.2", True),
-        ("0.10.1", True),
-        ("0.10.2", False),
-        ("0.11.0", False),
-        ("0.11.1", False),
-        ("0.12.0.1", True),
-    ],
-)
-def test_faulty_releases_of_jax_are_refused(project, name, release, accepted):
+def accepted(project, name, release, python):
+    """Tell whether a release can be installed beside this project on a release of Python."""
     requirements = [Requirement(line) for line in project["project"]["dependencies"]]
-    (found,) = [r for r in requirements if r.name == name]
-    assert (release in found.specifier) is accepted
+    fitting = [r for r in requirements if r.name == name]
+    (found,) = [r for r in fitting if r.marker is None or r.marker.evaluate({"python_version": python})]
+    return release in found.specifier
+
+
+def cells(root):
+    lines = (root / ".ci" / "cells").read_text().splitlines()
+    return [line.split() for line in lines if line and not line.startswith("#")]
+
+
+def test_every_cell_that_is_tested_can_be_installed(project, root):
+    for python, jax_release, brainstate_release in cells(root):
+        releases = {"jax": jax_release, "jaxlib": jax_release, "brainstate": brainstate_release}
+        for name, release in releases.items():
+            assert accepted(project, name, release, python), (python, name, release)
+        assert python in SpecifierSet(project["project"]["requires-python"])
+
+
+@pytest.mark.parametrize("name", ["jax", "jaxlib"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_releases_of_jax_that_are_faulty_or_not_tested_are_refused(project, root, name, python):
+    tested = {release for version, release, _ in cells(root) if version == python}
+    for release in ("0.8.3", "0.9.0", "0.9.1", "0.10.2", "0.11.0", "0.11.1", "0.13.0", "1.0.0"):
+        assert not accepted(project, name, release, python), release
+    assert tested
+    for release in ("0.9.2", "0.10.0", "0.10.1", "0.11.2", "0.12.0.1"):
+        assert accepted(project, name, release, python) == (release in tested)
+
+
+def test_the_page_on_installing_lists_the_cells_that_are_tested(root):
+    page = (root / "docs" / "installing.md").read_text()
+    table = [line for line in page.splitlines() if line.startswith("| 3.1")]
+    listed = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert listed == cells(root)
 
 
 def test_the_installed_jaxlib_multiplies_a_signal_and_a_trace_correctly():

@@ -43,7 +43,9 @@ def draw_report(report: Report) -> Figure:
     bent = any(abs(step - WIDTH - GAP_X) > 1e-6 for step in steps)
     loops = max((sum(w.source == w.target == name for w in wires) for name in places), default=0)
     low = min(y for _, y, _ in places.values()) - (1.4 if bent else 0.2)
-    high = max(y + h for _, y, h in places.values()) + 0.7 + (0.4 + LINE * loops if loops else 0)
+    high = (
+        max(y + h for _, y, h in places.values()) + 0.7 + max(0.4 + LINE * loops if loops else 0, 0.9 * bent)
+    )
     figure = Figure(figsize=(right + 0.6, high - low + 0.5))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_xlim(-0.3, right + 0.3)
@@ -145,9 +147,11 @@ def _draw_wires(axes: Any, wires: list[Wire], places: dict[int, Place]) -> None:
         elif x1 > x0:
             start, end = (x0 + WIDTH, y0 + h0 / 2), (x1, y1 + h1 / 2)
             far = x1 - x0 > WIDTH + GAP_X + 1e-6
-            curve = 0.28 if far else 0.0
-            sag = 0.14 * (x1 - x0) if far else -0.1
-            at = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 - sag - (0.1 if far else 0))
+            # A long way goes around what stands between: above it from a higher box, else below.
+            up = 1 if start[1] > end[1] + 1e-6 else -1
+            curve = -0.28 * up if far else 0.0
+            rise = up * 0.14 * (x1 - x0) - (0.1 if up < 0 else 0.0) if far else 0.1
+            at = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + rise)
         else:
             start, end = (x0 + WIDTH / 2, y0), (x1 + WIDTH / 2, y1)
             curve, at = -0.3, ((start[0] + end[0]) / 2, min(y0, y1) - 0.15 * (x0 - x1) - 0.1)
