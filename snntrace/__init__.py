@@ -7,9 +7,14 @@ from snntrace.errors import CompileError as CompileError
 from snntrace.errors import NotCompiledError as NotCompiledError
 from snntrace.events import Spikes as Spikes
 from snntrace.learner import Learner as Learner
+from snntrace.markers import conv as conv
+from snntrace.markers import einsum as einsum
 from snntrace.markers import element_wise as element_wise
+from snntrace.markers import embedding as embedding
+from snntrace.markers import grouped_matmul as grouped_matmul
 from snntrace.markers import lora_matmul as lora_matmul
 from snntrace.markers import matmul as matmul
+from snntrace.markers import sparse_matmul as sparse_matmul
 from snntrace.rules import BPTT as BPTT
 from snntrace.rules import D_RTRL as D_RTRL
 from snntrace.rules import OSTTP as OSTTP

@@ -1,5 +1,6 @@
 """Scripts that were written for braintrace find its operations and its loops here."""
 
+import brainevent
 import brainstate
 import jax
 import jax.numpy as jnp
@@ -68,6 +69,85 @@ def test_marked_operations_have_the_traces_and_gradients_of_plain_ones():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     exact = learner.against_bptt(loss_of)(XS, YS)
     assert max(agreement.error for agreement in exact.values()) < 1e-5
+
+
+CSR = brainevent.CSR(
+    (np.ones(9, np.float32), np.array([0, 1, 2, 0, 3, 4, 1, 3, 4]), np.array([0, 3, 5, 7, 9])), shape=(4, 5)
+)
+OPERATIONS = {
+    "conv": (
+        (3, 2, 3),
+        lambda x, w, b: braintrace.conv(x.reshape(B, 2, 2), w, b, kernel_fn=jnp.tanh),
+        (3, 2),
+    ),
+    "conv of two dimensions, channels last": (
+        (2, 2, 1, 3),
+        lambda x, w, b: braintrace.conv(
+            x.reshape(B, 2, 2, 1),
+            w,
+            b,
+            strides=(2,),
+            padding="VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        ),
+        (1, 1, 3),
+    ),
+    "embedding": (
+        (3, 3),
+        lambda x, w, b: braintrace.embedding((x[:, 0] > 0) + 0, w, weight_fn=jnp.tanh) + b,
+        (3,),
+    ),
+    "einsum": (
+        (2, 2, 3),
+        lambda x, w, b: braintrace.einsum("bgi,gio->bgo", x.reshape(B, 2, 2), w) + b,
+        (2, 3),
+    ),
+    "grouped_matmul": (
+        (2, 2, 3),
+        lambda x, w, b: braintrace.grouped_matmul(x.reshape(B, 2, 2), w, b),
+        (2, 3),
+    ),
+    "sparse_matmul": ((9,), lambda x, w, b: braintrace.sparse_matmul(x, w, sparse_mat=CSR, bias=b), (5,)),
+}
+
+
+class One(brainstate.nn.Module):
+    """Leaky units behind one operation."""
+
+    def __init__(self, name):
+        super().__init__()
+        shape, self.operation, self.units = OPERATIONS[name]
+        rng = np.random.default_rng(1)
+        bias = (3,) if name != "sparse_matmul" else (5,)
+        bias = (2, 3) if name == "grouped_matmul" else bias
+        self.w = brainstate.ParamState(jnp.asarray(rng.normal(0, 0.7, shape), jnp.float32))
+        self.b = brainstate.ParamState(jnp.asarray(rng.normal(0, 0.7, bias), jnp.float32))
+
+    def init_state(self, batch_size=None, **kwargs):
+        self.h = brainstate.HiddenState(jnp.zeros((batch_size, *self.units)))
+
+    def update(self, x):
+        self.h.value = jnp.tanh(0.8 * self.h.value + self.operation(x, self.w.value, self.b.value))
+        return self.h.value
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_operation_has_a_trace_and_the_exact_gradient(name):
+    learner = braintrace.compile(One(name), braintrace.D_RTRL, XS[0], batch_size=B)
+    routes = {n: e["route"] for n, e in learner.report.as_dict()["parameters"].items()}
+    assert routes == {"w": "temporal", "b": "temporal"}
+    measured = learner.against_bptt(lambda outs: (jnp.arange(1.0, T + 1) * outs.reshape(T, -1).sum(1)).sum())(
+        XS
+    )
+    assert max(agreement.error for agreement in measured.values()) < 1e-5
+    assert min(agreement.length for agreement in measured.values()) > 0.99
+
+
+def test_operands_that_an_operation_cannot_take_are_refused():
+    with pytest.raises(TypeError, match="whole numbers"):
+        braintrace.embedding(XS[0], jnp.ones((3, 3)))
+    with pytest.raises(TypeError, match="with_data"):
+        braintrace.sparse_matmul(XS[0], jnp.ones(9), sparse_mat=jnp.ones((4, 5)))
 
 
 def stepwise():
