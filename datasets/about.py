@@ -61,6 +61,8 @@ class About:
         What to cite.
     page : str
         Where it is from.
+    recordings : int or None
+        How many there are, where there are no parts and it is known.
     """
 
     title: str
@@ -70,6 +72,7 @@ class About:
     splits: Mapping[str, int | None] = field(default_factory=dict)
     groups: str = ""
     page: str = ""
+    recordings: int | None = None
 
     def lines(self) -> dict[str, str]:
         """Return what there is to know in words.
@@ -88,6 +91,7 @@ class About:
         found = {
             "data set": self.title,
             "classes": f"{len(self.class_names)}: {', '.join(self.class_names)}" if self.class_names else "",
+            "recordings": f"{self.recordings:,}" if self.recordings else "",
             "parts": parts,
             "grouped by": self.groups,
             "licence": self.licence,
@@ -163,6 +167,7 @@ ABOUT = {
     "digits": About(
         "handwritten digits of scikit-learn before a simulated event camera", DIGITS, "CC BY 4.0", ALPAYDIN,
         page="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+        recordings=1_797,
     ),
     "shd": About(
         "Spiking Heidelberg Digits", ENGLISH + GERMAN, "CC BY 4.0", CRAMER, {"train": 8_156, "test": 2_264},
@@ -210,7 +215,7 @@ ABOUT = {
             "Neuromorphic Hardware",
             journal="Frontiers in Neuroscience", volume="16", pages="951164", year="2022",
         ),
-        page="https://doi.org/10.5281/zenodo.7050094",
+        page="https://doi.org/10.5281/zenodo.7050094", recordings=1_350,
     ),
     "mnist": About(
         "MNIST, coded as spikes", DIGITS, "CC BY-SA 3.0",

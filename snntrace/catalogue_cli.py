@@ -37,8 +37,9 @@ def listing() -> None:
     table = Table("name", "what it is", "classes", "recordings", "licence", "download")
     for name, entry in DATASETS.items():
         about = entry.about
-        parts = about.lines().get("parts", "no official parts")
+        known = about.lines()
         classes = str(len(about.class_names)) if about.class_names else "any"
+        parts = known.get("parts") or known.get("recordings") or "no official parts"
         table.add_row(name, about.title, classes, parts, about.licence, way(name))
     Console().print(table)
 

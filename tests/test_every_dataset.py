@@ -92,6 +92,7 @@ def test_what_is_said_of_the_classes_is_what_the_readers_give():
         assert open_dataset(name).class_names == DATASETS[name].about.class_names
     for name in ("nmnist", "dvs_gesture", "ntidigits"):
         assert DATASETS[name].opens.class_names == DATASETS[name].about.class_names
+    assert len(open_dataset("digits")) == DATASETS["digits"].about.recordings
     numbers = {"shd": 20, "ssc": 35, "ncaltech101": 101, "braille": 27, "dvs_gesture": 11}
     assert {name: len(DATASETS[name].about.class_names) for name in numbers} == numbers
 
@@ -111,5 +112,7 @@ def test_parts_that_are_told_are_those_that_can_be_opened(name):
 def test_letters_and_clothes_are_those_of_the_files(shared):
     found = open_dataset(shared / "data" / "braille" / "braille_letters_taxels.npz").class_names
     assert found == DATASETS["braille"].about.class_names
+    letters = open_dataset(shared / "data" / "braille" / "braille_letters_taxels.npz")
+    assert len(letters) == DATASETS["braille"].about.recordings
     assert DATASETS["mnist"].opens.names == DATASETS["mnist"].about.class_names
     assert DATASETS["fashion_mnist"].opens.names == DATASETS["fashion_mnist"].about.class_names

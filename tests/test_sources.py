@@ -195,6 +195,7 @@ def test_the_list_names_every_data_set_its_licence_and_how_to_get_it(run):
     assert set(DATASETS) <= set(rows)
     assert re.search(r"20 .*train 8,156, test 2,264.*CC BY 4\.0.*yes \(md5\)", rows["shd"])
     assert "gzip checksum only" in rows["braille"]
+    assert "1,350" in rows["braille"]
     assert "by hand" in rows["dvs_gesture"]
     assert "generated" in rows["randman"]
     assert "your own" in rows["recordings"]
