@@ -148,7 +148,7 @@ def test_a_reset_learner_begins_again_and_other_batch_sizes_are_refused():
 def test_compile_needs_a_rule_a_model_and_an_input():
     case = Case("lif")
     with pytest.raises(TypeError, match="must be a snntrace.Rule"):
-        snntrace.compile(case.model, "D_RTRL", case.inputs[0])
+        snntrace.compile(case.model, "backprop", case.inputs[0])
     with pytest.raises(TypeError, match="example input"):
         snntrace.compile(case.model, snntrace.D_RTRL)
     with pytest.raises(TypeError, match="Module"):
