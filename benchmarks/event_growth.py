@@ -34,7 +34,7 @@ from roofline import Roofs, measure_roofs
 from targets import Target, at_most
 
 HERE = Path(__file__).parent
-RATES = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+RATES = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
 ACTIVITY = 0.03
 HIDDEN = (0.005, 0.01, 0.03, 0.06, 0.12)
 FEW = 0.003
