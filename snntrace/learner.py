@@ -77,7 +77,8 @@ class Learner(StepwiseDrivers, brainstate.nn.Module):
     nondiagonal : {'refuse', 'exact'}
         What to do where units act on each other without a weight (a normalisation behind the product, a
         roll, a fixed recurrent matrix): refuse the model, or carry the sensitivity of every state to every
-        weight, which is exact and takes memory of states x units x weights.
+        weight, which is exact and takes memory of states x units x weights. The latter also holds what a
+        weight does through another one within a step, which otherwise has no trace.
     memory_limit : float, optional
         Bytes that traces, and the tape of a sequence, may take; half of the device's memory if None. Above it
         nothing is allocated, and what needs it is refused.

@@ -109,6 +109,7 @@ def test_the_page_on_the_compiler_prints_the_report_that_it_shows(page, capsys):
     line = re.compile(r"\.py:\d+ ")
     assert line.sub(".py ", printed) + "\n" == line.sub(".py ", shown) + "\n" * (printed[-1:] == "\n")
     assert "'layers.2.weight': 1.0" in measured
+    assert measured.endswith(re.findall(r"```text\n(.*?)```", page("compiler"), flags=re.DOTALL)[-1])
 
 
 def test_the_page_on_operations_prints_the_trace_that_it_shows(page, capsys):

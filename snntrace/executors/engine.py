@@ -71,7 +71,7 @@ class Engine:
         }
         routes = graph.routes if rule.recursion != "full" else ()
         self.layouts = tuple(
-            (Layout if route.group.diagonal else FullLayout)(
+            (FullLayout if route.whole else Layout)(
                 route, functions.sites[id(route.relation)], id(route) in collapsed
             )
             for route in routes

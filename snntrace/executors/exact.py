@@ -1,11 +1,11 @@
-r"""Traces of groups whose units act on each other without a weight.
+r"""Traces of groups whose units act on each other without a weight, and of weights that act through another.
 
 The sensitivity of every state to every weight is carried (real-time recurrent learning of the group),
 
     E^t = J^t E^(t-1) + (dh^t / dy^t) (dy^t / dW),        grad W = sum_t L^t . E^t,
 
 with J the whole Jacobian of the group's transition, the products of trainable weights held as everywhere
-else.
+else, or the rule's D where units keep apart; dh/dy passes through other weights of the same step.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class FullLayout(Layout):
         ----------
         trace : array
             The trace, in its layout.
-        found : Jacobian
+        found : Jacobian or Coefficients
             The group's transition at this step.
         operand : array of shape (a, f, j), optional
             The presynaptic operand of an operation.
@@ -122,18 +122,19 @@ def check_exact(recursion: str, layouts: Sequence[Layout]) -> None:
         If the recursion is not the diagonal one, or the traces are too large.
     """
     full = [layout for layout in layouts if isinstance(layout, FullLayout)]
-    if not full:
-        return
-    names = "; ".join(dict.fromkeys(layout.route.group.name for layout in full))
-    if recursion != "diagonal":
+    mixed = [layout for layout in full if not layout.route.group.diagonal]
+    if mixed and recursion != "diagonal":
+        names = "; ".join(dict.fromkeys(layout.route.group.name for layout in mixed))
         raise CompileError(
             f"compile: nondiagonal='exact' must go with recursion='diagonal', got recursion={recursion!r} "
             f"for the states {names}, whose units act on each other without a weight. Use D_RTRL."
         )
     n_bytes = sum(layout.n_bytes for layout in full)
     if n_bytes > LARGEST:
+        names = "; ".join(dict.fromkeys(layout.route.group.name for layout in full))
         raise CompileError(
             f"compile: exact traces must fit into {LARGEST / 2**30:.0f} GiB, got {n_bytes / 2**30:.1f} GiB "
             f"for the states {names} (states x units x weights). Use smaller layers or batches, unroll with "
-            "BPTT, or keep units apart: normalise in front of the product, or make the matrix a ParamState."
+            "BPTT, or keep units apart: normalise in front of the product, or make the matrix a ParamState. "
+            "Weights that act through another one need no such trace without the option."
         )

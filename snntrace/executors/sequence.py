@@ -23,7 +23,7 @@ from snntrace.executors.generic_events import EventProducts, Inputs
 from snntrace.executors.recorder import Recorder, Tape
 from snntrace.executors.resets import Resets
 from snntrace.executors.signals import Given
-from snntrace.executors.window import Found, WindowBackward
+from snntrace.executors.window import Found, WindowBackward, sums
 
 Array = Any
 States = tuple[Arrays, Arrays]
@@ -117,13 +117,13 @@ class SequencePass:
                 at = Carried(start[0], start[1], ())
                 _, tape, _ = self._run_window(weights, x, at, first, False)
                 part = self.backward.gradients(weights, x, tape, given_t, mus, inputs)
-                return (part.mus, [a + b for a, b in zip(summed, part.direct, strict=True)]), part.inputs
+                return (part.mus, sums(summed, (part.direct, part.begun))), part.inputs
 
-            begin = (silent, self.engine.functions.no_gradients())
-            (mus, direct), along = scan_blocks(
+            begin = (silent, self.backward.no_gradients(xs))
+            (mus, (direct, begun)), along = scan_blocks(
                 one, begin, (xs, given), self.window or xs.length, reverse=True, per_block=left
             )
-            found = Found(direct, mus, along)
+            found = Found(direct, mus, along, begun)
         direct = self.backward.past(found.direct, found.mus, carried.traces) if self.carry else found.direct
         return found._replace(direct=list(self.engine.functions.pull_back(params, direct)))
 
@@ -171,16 +171,24 @@ def unroll_function(
         found = sequence.gradients(
             params, inputs, carried, given, left, begins(resets), inputs=wanted is not None
         )
-        hidden: list[Array | None] = [None] * len(carried.hidden)
-        for group, mu in zip(engine.graph.groups, found.mus, strict=True):
-            for leaf, value in zip(group.leaves, mu, strict=True):
-                hidden[leaf.slot] = value
         along = None if wanted is None else found.inputs
         nothing: Any = None
-        return tuple(found.direct), along, Carried(tuple(hidden), nothing, nothing), nothing, nothing
+        before = Carried(by_state(engine, found.mus), nothing, nothing)
+        begun = None if resets is None else Resets(nothing, by_state(engine, found.begun), nothing)
+        return tuple(found.direct), along, before, nothing, begun
 
     unroll.defvjp(unroll_fwd, unroll_bwd, symbolic_zeros=True)
     return unroll
+
+
+def by_state(engine: Engine, values: tuple[Arrays, ...]) -> Arrays:
+    """Bring what belongs to the groups' states into the order of the step's hidden states."""
+    slots = {
+        leaf.slot: value
+        for group, of_group in zip(engine.graph.groups, values, strict=True)
+        for leaf, value in zip(group.leaves, of_group, strict=True)
+    }
+    return tuple(slots[slot] for slot in range(len(slots)))
 
 
 def begins(resets: Resets | None) -> Resets | None:

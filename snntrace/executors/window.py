@@ -34,12 +34,14 @@ class Adjoint(NamedTuple):
     """A signal carried back inside a group's units.
 
     `posts` holds ``Df . lam`` at each site, (T, *shape there); `mu` what is left before the first step, for
-    each state, and `mus` what came to each step from the one behind it, (T, *group shape).
+    each state, and `mus` what came to each step from the one behind it, (T, *group shape). `begun` is what
+    came to the states that samples began anew with, summed over steps; nothing where none can.
     """
 
     posts: dict[Site, Array]
     mu: Arrays
     mus: Arrays
+    begun: Arrays
 
 
 class Found(NamedTuple):
@@ -47,12 +49,13 @@ class Found(NamedTuple):
 
     `direct` is the gradient at the end of each weight chain, without what `mus`, left for each group at the
     window's start, finds in the traces there; `inputs` are the gradients at the arguments, None where there
-    are none.
+    are none; `begun` is for each group the gradient at the states that samples began anew with.
     """
 
     direct: list[Array]
     mus: tuple[Arrays, ...]
     inputs: tuple[Array | None, ...]
+    begun: tuple[Arrays, ...]
 
 
 class WindowBackward:
@@ -96,17 +99,21 @@ class WindowBackward:
         engine = self.engine
         sites = {layout.site: layout for layout in engine.layouts if layout.route.group is group}
 
-        def back(mu: Arrays, now: tuple[Point, Signal | None]) -> tuple[Arrays, tuple[Arrays, Arrays]]:
+        def back(state: tuple[Arrays, Arrays], now: tuple[Point, Signal | None]) -> Any:
+            later, begun = state
             point, given = now
-            later = mu
-            lam = mu if given is None else tuple(a + b for a, b in zip(given[0], mu, strict=True))
-            mu, posts = engine.recursion(group, weights, point, prepared).pull(lam, sites)
+            lam = later if given is None else tuple(a + b for a, b in zip(given[0], later, strict=True))
+            at_old = point._replace(fresh=None)
+            whole, posts = engine.recursion(group, weights, at_old, prepared).pull(lam, sites)
             if given is not None and given[1] is not None:
-                mu = tuple(a + point.past(b) for a, b in zip(mu, given[1], strict=True))
-            return mu, (posts, later)
+                whole = tuple(a + b for a, b in zip(whole, given[1], strict=True))
+            mu = tuple(map(point.past, whole))
+            begun = tuple(a + b - c for a, b, c in zip(begun, whole, mu, strict=bool(begun)))
+            return (mu, begun), (posts, later)
 
-        mu, (posts, mus) = jax.lax.scan(back, start, (points, signal), reverse=True)
-        return Adjoint(dict(zip(sites, posts, strict=True)), mu, mus)
+        nothing = () if points.fresh is None else tuple(map(jnp.zeros_like, start))
+        (mu, begun), (posts, mus) = jax.lax.scan(back, (start, nothing), (points, signal), reverse=True)
+        return Adjoint(dict(zip(sites, posts, strict=True)), mu, mus, begun)
 
     # Traces ------------------------------------------------------------------------------------
 
@@ -115,10 +122,11 @@ class WindowBackward:
         engine = self.engine
         points = self.recorder.points(xs, tape)
         prepared = engine.recursion.prepare(weights)
-        bases = [self._bases(g, weights, points, prepared) if g.diagonal else [] for g in engine.graph.groups]
+        split = {layout.route.group for layout in engine.layouts if not layout.route.whole}
+        bases = [self._bases(g, weights, points, prepared) if g in split else [] for g in engine.graph.groups]
         result = []
         for layout, trace in zip(engine.layouts, traces, strict=True):
-            if not layout.route.group.diagonal:
+            if layout.route.whole:
                 result.append(self._stepped(layout, weights, points, trace, prepared))
                 continue
             found, relation = bases[layout.route.group.index], layout.relation
@@ -199,14 +207,19 @@ class WindowBackward:
             (x, inner, given_t), before = now
             points = self.recorder.points(x, inner._replace(before=before, first=tape.first))
             found = self._block(weights, x, points, given_t, mus, prepared, inputs)
-            return (found.mus, [a + b for a, b in zip(summed, found.direct, strict=True)]), found.inputs
+            return (found.mus, sums(summed, (found.direct, found.begun))), found.inputs
 
         values = (xs, tape._replace(before=(), first=None), given)
-        start = (later, engine.functions.no_gradients())
+        start = (later, self.no_gradients(xs))
         size = block_size(xs.length)
         befores = self.recorder.before_blocks(tape, size)
-        (mus, direct), along = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
-        return Found(direct, mus, along)
+        (mus, (direct, begun)), along = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
+        return Found(direct, mus, along, begun)
+
+    def no_gradients(self, xs: Inputs) -> tuple[list[Array], tuple[Arrays, ...]]:
+        """Return zeros to sum `Found.direct` and `Found.begun` in."""
+        silent = self.no_signals()
+        return self.engine.functions.no_gradients(), silent if xs.fresh is not None else ((),) * len(silent)
 
     def no_signals(self) -> tuple[Arrays, ...]:
         """Return mu behind a sequence's last step."""
@@ -253,4 +266,9 @@ class WindowBackward:
         if inputs:
             kept = engine.signals.states_to_inputs(weights, points, [a.mus for a in adjoints])
             along = tuple(None if a is None else a + b for a, b in zip(along, kept, strict=True))
-        return Found(direct, tuple(a.mu for a in adjoints), along)
+        return Found(direct, tuple(a.mu for a in adjoints), along, tuple(a.begun for a in adjoints))
+
+
+def sums(one: Any, other: Any) -> Any:
+    """Add two trees of arrays."""
+    return jax.tree.map(jnp.add, one, other)

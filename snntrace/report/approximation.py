@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from snntrace.compiler.graph import Graph, Group
-from snntrace.compiler.relations import Relation
+from snntrace.compiler.graph import Graph, Group, Route
+from snntrace.compiler.relations import Relation, Temporal
+from snntrace.executors.exact import FullLayout
 from snntrace.jaxprs import Equation, Variable
+from snntrace.memory import written
 
 if TYPE_CHECKING:
     from snntrace.executors.engine import Engine
@@ -223,7 +225,7 @@ class Approximations:
     def _through_a_weight(self, equation: Equation, mine: set[Variable]) -> Iterator[Approximation]:
         """List the groups on which an equation acts through another weight's operand."""
         for group in self.graph.groups:
-            if equation not in self.graph.operands(group):
+            if equation not in self.graph.operands(group) or self._traced_through(equation, group):
                 continue
             traced = any(mine & r.relation.sources for r in self.graph.routes)
             behind = "" if traced else "let it act behind it, `gate * (h @ w)` for `(gate * h) @ w`; "
@@ -236,5 +238,23 @@ class Approximations:
                         f"what it did to earlier values of {group.name} through {names}",
                         product.name,
                         product.where,
-                        behind + BPTT,
+                        behind + self._whole_trace(equation, group) + BPTT,
                     )
+
+    def _traced_through(self, equation: Equation, group: Group) -> bool:
+        """Whether traces hold what an equation's parameters do to a group through another weight."""
+        return any(
+            use[0] is equation
+            for route in self.graph.routes
+            if route.group is group and route.through
+            for use in route.relation.uses
+        )
+
+    def _whole_trace(self, equation: Equation, group: Group) -> str:
+        """Say what the exact trace of an equation's parameter takes."""
+        relations: list[Temporal] = [*self.graph.relations.operations, *self.graph.relations.elementwise]
+        acting = [r for r in relations if any(use[0] is equation for use in r.uses)]
+        if not acting:
+            return ""
+        n_bytes = sum(FullLayout(Route(r, group, None, True), r.weight, False).n_bytes for r in acting)
+        return f"compile with nondiagonal='exact', a trace of {written(n_bytes)}; "

@@ -205,6 +205,8 @@ class Report:
             return "D and D_f are the same for all units"
         if not group.diagonal:
             return "units act on each other without a weight: every state has a sensitivity to every weight"
+        if layout.route.through:
+            return "it acts through another weight: every state has a sensitivity to each of its elements"
         if not layout.relation.mixing:
             return "each element of the parameter has its own"
         if not can_collapse(layout.route):
