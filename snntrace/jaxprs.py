@@ -98,7 +98,8 @@ class Equation:
     def bind(self, values: Sequence[Any]) -> Sequence[Any]:
         """Apply the primitive to values."""
         if self.name in IMPLEMENTATIONS:
-            return (IMPLEMENTATIONS[self.name](*values, **self.params),)
+            found = IMPLEMENTATIONS[self.name](*values, **self.params)
+            return found if self.primitive.multiple_results else (found,)
         bound = self.primitive.get_bind_params(self.params)
         subfuns, params = bound if isinstance(bound, tuple) else ((), bound)
         result = self.primitive.bind(*subfuns, *values, **params)

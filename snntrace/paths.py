@@ -156,8 +156,8 @@ class Paths:
             return "a rule without traces"
         if not self.fast_solve:
             return "fast_solve=False"
-        if not all(group.diagonal for group in self.engine.graph.groups):
-            return "units act on each other without a weight"
+        if self.engine.graph.whole:
+            return self.engine.graph.whole
         wanted = {product.wanted for product in self.products}
         if wanted <= {"dense"}:
             return f"path={self.path!r}"

@@ -94,15 +94,10 @@ class Sequences:
         Raises
         ------
         ValueError
-            If it does not fit, or stands with trained initial states.
+            If it does not fit.
         """
         if resets is None:
             return None
-        if self.learner.initial:
-            raise ValueError(
-                f"{self.learner.rule.name}: resets must not stand with trained initial states, got both. "
-                "Give each episode a sequence of its own, or compile without initial."
-            )
         return self.learner.inputs.samples(resets, "resets", (flat[0].shape[0],))
 
     def run(

@@ -88,7 +88,7 @@ class Net:
 
     `current(p, x, z)` gives the units' input of parameters p, input x and the units' last output z, which is
     None where a net is not recurrent; `read(p, z)` is added to the read-out. `reference` is `current` in a
-    form that JAX can differentiate forward, if it is another.
+    form that JAX can differentiate forward, if it is another. `exact` asks for ``nondiagonal="exact"``.
     """
 
     params: dict
@@ -99,6 +99,7 @@ class Net:
     read: Callable | None = None
     reference: Callable | None = None
     fast: bool = False
+    exact: bool = False
 
     @cached_property
     def xs(self):
@@ -269,6 +270,8 @@ def learnt(net, cell, orders=ORDERS, rule=snntrace.D_RTRL, **options):
     xs, ys = jnp.asarray(net.xs), jnp.asarray(net.ys, dtype)
     xs = xs if jnp.issubdtype(xs.dtype, jnp.integer) else xs.astype(dtype)
     found = {}
+    if net.exact:
+        options["nondiagonal"] = "exact"
     for order in orders:
         window = {"window": WINDOW} if order == "window" else {}
         learner = snntrace.compile(model, rule, xs[0], batch_size=B, **window, **options)
@@ -550,6 +553,65 @@ NETS = {
     ),
     "threshold": Net({"w": W, "v_th": 1 + 0.1 * draw(5)}, lambda p, x, z: x @ p["w"], fast=True),
     "leak": Net({"w": W, "leak": 0.7 + 0.05 * draw(5)}, lambda p, x, z: x @ p["w"]),
+    "product into a product": Net(
+        {"a": draw(4, 3), "b": draw(3), "w": draw(3, 5)},
+        lambda p, x, z: jnp.tanh(x @ p["a"] + p["b"]) @ p["w"],
+        fast=True,
+        exact=True,
+    ),
+    "products into a product": Net(
+        {"a": draw(4, 3), "b": draw(3, 3), "w": draw(3, 5)},
+        lambda p, x, z: jnp.tanh(jnp.tanh(x @ p["a"]) @ p["b"]) @ p["w"],
+        exact=True,
+    ),
+    "product into a product and beside it": Net(
+        {"a": draw(4, 5), "w": draw(5, 5)},
+        lambda p, x, z: (y := jnp.tanh(x @ p["a"])) @ p["w"] + y,
+        exact=True,
+    ),
+    "convolution into a convolution": Net(
+        {"a": draw(2, 2, 3), "b": draw(2, 1), "w": draw(3, 2, 3)},
+        lambda p, x, z: conv(jnp.tanh(conv(x, p["a"], padding="SAME") + p["b"]), p["w"], padding="SAME"),
+        units=(3, 4),
+        inputs=(2, 4),
+        exact=True,
+    ),
+    "embedding into a product": Net(
+        {"a": draw(6, 3), "w": draw(3, 5)},
+        lambda p, x, z: jnp.tanh(p["a"][x]) @ p["w"],
+        inputs=labels(high=6),
+        exact=True,
+    ),
+    "sparse product into a product": Net(
+        {"a": draw(PRE.size), "w": draw(5, 5)},
+        lambda p, x, z: jnp.tanh(x @ u.sparse.COO((p["a"], PRE, POST), shape=(6, 5))) @ p["w"],
+        inputs=(6,),
+        exact=True,
+    ),
+    "product into a sparse product": Net(
+        {"a": draw(4, 6), "w": draw(PRE.size)},
+        lambda p, x, z: jnp.tanh(x @ p["a"]) @ u.sparse.CSR((p["w"], POST, STARTS), shape=(6, 5)),
+        exact=True,
+    ),
+    "grouped product into a product": Net(
+        {"a": draw(2, 3, 2), "w": draw(4, 5)},
+        lambda p, x, z: jnp.tanh(jnp.einsum("bgi,gio->bgo", x, p["a"])).reshape(-1, 4) @ p["w"],
+        inputs=(2, 3),
+        exact=True,
+    ),
+    "gate in front of a recurrent product": Net(
+        {"w": W, "g": draw(4, 5), "r": draw(5, 5, scale=0.5)},
+        lambda p, x, z: x @ p["w"] + (jax.nn.sigmoid(x @ p["g"]) * z) @ p["r"],
+        recurrent=True,
+        fast=True,
+        exact=True,
+    ),
+    "threshold in front of a recurrent product": Net(
+        {"w": W, "v_th": 1 + 0.1 * draw(5), "r": draw(5, 5, scale=0.5)},
+        lambda p, x, z: x @ p["w"] + z @ p["r"],
+        recurrent=True,
+        exact=True,
+    ),
     "registered function": Net(
         {"w": draw(4, 3, 2)},
         lambda p, x, z: local(x, p["w"]),

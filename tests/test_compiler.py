@@ -519,21 +519,37 @@ def norm(y):
         (lambda m, x: leaky(m, jnp.sort(m.v.value, -1) + x @ m.w.value), {"w": W}, "'sort'"),
         (lambda m, x: leaky(m, norm(x @ m.w.value)), {"w": W}, "keep positions, got .* after 'w'"),
         (lambda m, x: leaky(m, jax.nn.softmax(x @ m.w.value)), {"w": W}, "keep positions, got .* after 'w'"),
-        (lambda m, x: leaky(m, x @ m.w.value), {"w": draw(N_IN, 1)}, "after 'w'"),
         (lambda m, x: leaky(m, jnp.sort(x[:, :1] + m.w.value[0])), {"w": W}, "got 'sort' .* after 'w'"),
         (lambda m, x: leaky(m, jnp.cumsum(m.w.value[:B] * x[:, :1], -1)), {"w": W}, "'cumsum'"),
     ],
     ids=[
         "roll", "flip", "fixed_matrix", "mean_over_units", "cumsum", "mean_over_the_batch", "sort",
-        "layer_norm", "softmax", "spread_over_units", "sort_behind", "cumsum_behind",
+        "layer_norm", "softmax", "sort_behind", "cumsum_behind",
     ],
 )  # fmt: skip
 def test_what_mixes_units_is_refused_by_name_and_line(update, params, says):
     with pytest.raises(CompileError, match=says) as caught:
         compiled(Step(update, params, v=(N,)))
-    # The current is spread over units where the neuron adds it.
-    where = "steps.py:" if "'add'" in str(caught.value) else "test_compiler.py:"
-    assert where in str(caught.value)
+    assert "test_compiler.py:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "current",
+    [
+        lambda m, x: x @ m.column.value,
+        lambda m, x: x[0] @ m.w.value + m.b.value,
+        lambda m, x: jnp.tanh(x[:1] @ m.w.value) * x[:, :1] + jnp.cos(x[1]) @ m.w.value,
+        lambda m, x: (m.w.value.T @ x[0])[None] + x @ m.w.value,
+    ],
+    ids=["one_column", "shared_by_the_batch", "of_one_sample", "weight_first"],
+)
+def test_a_product_that_is_spread_over_units_or_samples_has_its_exact_trace(current):
+    params = {"w": W, "b": draw(N), "column": draw(N_IN, 1)}
+    report = compiled(Step(lambda m, x: leaky(m, current(m, x)), params, v=(N,))).report.as_dict()
+    routes = {k: entry["route"] for k, entry in report["parameters"].items()}
+    used = {k: params[k] for k in params if routes[k] != "unreached"}
+    assert {routes[k] for k in used} == {"temporal"}
+    assert_exact(Step(lambda m, x: leaky(m, current(m, x)), used, v=(N,)))
 
 
 @pytest.mark.parametrize(

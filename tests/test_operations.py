@@ -1,5 +1,7 @@
 """Registering operations, what moves into weights, and what is refused."""
 
+from dataclasses import replace
+
 import brainstate
 import brainunit as u
 import jax
@@ -136,9 +138,15 @@ def test_what_is_linear_before_a_product_has_exact_traces(current, params):
     ids=["not_linear", "read_elsewhere"],
 )
 def test_what_acts_through_another_weight_otherwise_is_said_to_be_instantaneous(current):
-    found = routes(Net({"a": draw(4, 3), "w": draw(3, 5)}, current))
+    net = Net({"a": draw(4, 3), "w": draw(3, 5)}, current)
+    found = routes(net)
     assert found["w"] == "temporal"
     assert found["a"] in ("instantaneous", "both")
+    left = report(net).as_dict()["parameters"]["params.a"]["left_out"]
+    (entry,) = [e for e in left if "through params.w" in e["what"]]
+    assert "test_operations.py:" in entry["where"]
+    assert "nondiagonal='exact', a trace of 480 B" in entry["instead"]
+    assert routes(net, nondiagonal="exact")["a"] == "temporal"
 
 
 def test_a_shift_that_differs_from_row_to_row_stays_where_it_is():
@@ -185,9 +193,111 @@ def test_a_weight_whose_trace_has_no_places_is_refused_with_the_reason(net, says
         report(net)
 
 
-def test_a_recurrent_convolution_has_no_coupled_recursion():
-    with pytest.raises(CompileError, match="convolution at .*operations.py"):
-        report(operations.NETS["convolution, recurrent"], rule=snntrace.OSTLRecurrent)
+def test_a_recurrent_convolution_of_a_recurrent_convolution_has_no_coupled_recursion():
+    def current(p, x, z):
+        return conv(x, p["w"], padding="SAME") + twice(p["r"], z)
+
+    def twice(r, z):
+        return conv(jnp.tanh(conv(z, r, padding="SAME")), r, padding="SAME")
+
+    net = Net({"w": draw(2, 2, 3), "r": draw(2, 2, 3)}, current, (2, 5), (2, 5), recurrent=True)
+    with pytest.raises(CompileError, match=r"convolution at .*operations.py:.*D_RTRL"):
+        report(net, rule=snntrace.OSTLRecurrent)
+
+
+# What a unit does to itself through an operation -----------------------------------------------
+
+
+def own_jacobian(net, cell, p, h, x):
+    """Differentiate each unit's step along its own states, from the whole Jacobian: (s, q, batch, *units)."""
+
+    def step(h):
+        return jnp.stack(cell.step(tuple(h), net.drive(p, x, cell.out(h, p)), p))
+
+    n_states, size = len(h), h[0].size
+    whole = jax.jacfwd(step)(jnp.stack(h)).reshape(n_states, size, n_states, size)
+    return jnp.moveaxis(jnp.diagonal(whole, axis1=1, axis2=3), -1, 2).reshape(n_states, n_states, *h[0].shape)
+
+
+OUT_OF, INTO = (np.array(a, np.int32) for a in ([0, 0, 1, 2, 3, 3, 4, 5, 5], [0, 3, 1, 4, 3, 5, 2, 0, 5]))
+
+
+def dense_reference(p, x, z):
+    return x @ p["w"] + z @ jnp.zeros((6, 6), z.dtype).at[OUT_OF, INTO].set(p["r"])
+
+
+RECURRENT = {
+    "convolution": operations.NETS["convolution, recurrent"],
+    "grouped convolution with strides": Net(
+        {"w": draw(4, 2, 3), "r": draw(4, 2, 3, scale=0.4)},
+        lambda p, x, z: (
+            conv(x, p["w"], padding="SAME")
+            + conv(z, p["r"], padding=[(1, 1)], feature_group_count=2, lhs_dilation=(2,), window_strides=(2,))
+        ),
+        units=(4, 5),
+        inputs=(2, 5),
+        recurrent=True,
+    ),
+    "sparse product": Net(
+        {"w": draw(4, 6), "r": draw(9, scale=0.7)},
+        lambda p, x, z: x @ p["w"] + z @ u.sparse.COO((p["r"], OUT_OF, INTO), shape=(6, 6)),
+        units=(6,),
+        recurrent=True,
+        reference=dense_reference,
+    ),
+    "grouped product": Net(
+        {"w": draw(4, 6), "r": draw(2, 3, 3, scale=0.5)},
+        lambda p, x, z: x @ p["w"] + jnp.einsum("bgi,gio->bgo", z.reshape(-1, 2, 3), p["r"]).reshape(-1, 6),
+        units=(6,),
+        recurrent=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("cell", ["ALIF", "tanh"])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_the_coupled_recursion_has_the_units_own_part_of_the_whole_jacobian(name, cell):
+    net, cell = RECURRENT[name], CELLS[cell]
+    with double_precision():
+        expected, outs = coupled_gradients(net, cell)
+        operations.assert_alive(outs, cell)
+        found = operations.learnt(net, cell, ("streaming", "window"), snntrace.OSTLRecurrent)
+        for grads in found.values():
+            oracles.assert_close(grads, expected, 1e-9)
+        held = operations.learnt(net, cell, ("sequence",))["sequence"]
+        assert oracles.relative_error(held["w"], expected["w"]) > 1e-4
+
+
+def coupled_gradients(net, cell):
+    """Sum traces step by step with D from the whole Jacobian."""
+    net = net if net.reference is None else replace(net, current=net.reference)
+    _ = net.scale
+    p = {k: jnp.asarray(v, float) for k, v in net.params.items()}
+    h = (jnp.zeros((B, *net.units)),) * len(cell.states)
+
+    @jax.jit
+    def at(h, x, y):
+        def step(p):
+            return jnp.stack(cell.step(h, net.drive(p, x, cell.out(h, p)), p))
+
+        def step_loss(new):
+            return 0.5 * jnp.sum((net.result(p, cell.out(new, p)) - y) ** 2)
+
+        new = step(p)
+        return new, own_jacobian(net, cell, p, h, x), jax.jacfwd(step)(p), jax.grad(step_loss)(new)
+
+    eps, grads, outs = None, {k: np.zeros(v.shape) for k, v in net.params.items()}, []
+    for x, y in zip(jnp.asarray(net.xs), jnp.asarray(net.ys), strict=True):
+        new, d, moved, signal = at(h, x, y)
+        kept = (
+            {k: 0.0 for k in p} if eps is None else {k: np.einsum("sq...,q...w->s...w", d, eps[k]) for k in p}
+        )
+        eps = {k: kept[k] + np.asarray(v).reshape(*new.shape, -1) for k, v in moved.items()}
+        for k in grads:
+            grads[k] += np.tensordot(signal, eps[k], new.ndim).reshape(grads[k].shape)
+        h = tuple(new)
+        outs.append(np.asarray(cell.out(h, p)))
+    return grads, np.stack(outs)
 
 
 # Forms of traces -------------------------------------------------------------------------------

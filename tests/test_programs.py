@@ -97,6 +97,10 @@ def halved(x):
     return jax.lax.while_loop(lambda v: jnp.abs(v).max() > 0.5, lambda v: v / 2, x)
 
 
+def mixed(x):
+    return jax.lax.while_loop(lambda v: jnp.abs(v).max() > 0.5, lambda v: jnp.cumsum(v, -1) / 9, x)
+
+
 ON_THE_WAY = {
     "where": (chosen, "w w2"),
     "cond": (conditioned, "w"),
@@ -154,6 +158,65 @@ def test_control_flow_beside_the_way_stays_as_it_is(name):
     assert_exact(model)
 
 
+def settled(v, current, turn):
+    """Bring units to rest one by one; the number of turns depends on the values."""
+
+    def going(state):
+        return jnp.any(state[2] > 1e-3) & (state[3] < 40)
+
+    def body(state):
+        v, t, moved, n = state
+        new = turn(v, current, t)
+        return new, t * 0.95, jnp.abs(new - v), n + 1
+
+    return jax.lax.while_loop(going, body, (v, jnp.ones(()), jnp.ones_like(v), 0))[0]
+
+
+def settled_in_fixed_turns(v, current, turn):
+    """The same as a loop of fixed length, which JAX differentiates backward."""
+
+    def body(state, _):
+        v, t, moved, go = state
+        new = turn(v, current, t)
+        chosen = [jnp.where(go, a, b) for a, b in ((new, v), (t * 0.95, t), (jnp.abs(new - v), moved))]
+        return (*chosen, go & jnp.any(chosen[2] > 1e-3)), None
+
+    start = (v, jnp.ones(()), jnp.ones_like(v), jnp.asarray(True))
+    return jax.lax.scan(body, start, None, length=40)[0][0]
+
+
+def newton(v, current, t):
+    """Solve ``y + sin(y) / 2 = current`` in damped steps."""
+    return v - 0.5 * t * (v + 0.5 * jnp.sin(v) - current) / (1 + 0.5 * jnp.cos(v))
+
+
+WHILE = {
+    "on_the_way": lambda m, x, loop: set_state(m, 0.5 * loop(m.v.value, x @ m.w.value, newton)),
+    "in_the_readout": lambda m, x, loop: loop(leaky(m, x @ m.w.value), 0.3 * m.v.value, newton),
+    "before_a_product": lambda m, x, loop: leaky(m, loop(jnp.tanh(x @ m.w2.value), 0.2, newton) @ m.w.value),
+    "a_row_for_all": lambda m, x, loop: set_state(
+        m, x @ m.w.value + loop(m.v.value, 0.1 * m.v.value.shape[1] * jnp.ones(N), newton)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHILE)
+def test_a_while_loop_that_keeps_positions_has_its_derivative(name):
+    update = WHILE[name]
+    params = {"w": draw(N, N) if name == "before_a_product" else W, "w2": W}
+    params = params if name == "before_a_product" else {"w": W}
+    endless, fixed = (
+        Step(lambda m, x, loop=loop: update(m, x, loop), params, v=(N,))
+        for loop in (settled, settled_in_fixed_turns)
+    )
+    xs, ys = draw(T, B, N_IN), draw(T, B, N, seed=9)
+    assert "while" in {e.name for e in compiled(endless).graph.step.program.equations}
+    exact = leaves(bptt(fixed, B, xs, ys))
+    for order in ("sequence", "streaming"):
+        found = found_by(endless, xs, ys, order=order, nondiagonal="exact")
+        oracles.assert_close(found, exact, 1e-9)
+
+
 def rolled_turns(steps):
     def update(m, x):
         turn = lambda _, v: 0.9 * v + 0.01 * jnp.roll(v, 1, -1) + x @ m.w.value  # noqa: E731
@@ -165,8 +228,19 @@ def rolled_turns(steps):
 @pytest.mark.parametrize(
     ("update", "says"),
     [
-        (lambda m, x: set_state(m, halved(m.v.value) + x @ m.w.value), "`while` loop must .*fori_loop"),
-        (lambda m, x: halved(leaky(m, x @ m.w.value)), "`while` loop must not stand"),
+        (lambda m, x: set_state(m, mixed(m.v.value) + x @ m.w.value), "`while` loop .*'cumsum'.*fori_loop"),
+        (lambda m, x: mixed(leaky(m, x @ m.w.value)), "`while` loop .* must keep positions"),
+        (
+            lambda m, x: set_state(m, settled(m.v.value, m.w.value.sum(0), newton) + x @ W),
+            "'w' in 'while'.*fixed length",
+        ),
+        (
+            lambda m, x: set_state(
+                m,
+                x @ m.w.value + jax.lax.fori_loop(0, 300, lambda _, v: halved(0.9 * v), m.v.value),
+            ),
+            "`while` loop .*inside 'scan'",
+        ),
         (
             lambda m, x: set_state(m, euler(m.v.value, x @ W, m.w.value.sum(0), 2000, 0.001)),
             "'w' in 'scan'.*shorter",
@@ -179,7 +253,10 @@ def rolled_turns(steps):
             "'v', where",
         ),
     ],
-    ids=["while_on_the_way", "while_in_the_readout", "parameter_in_a_long_loop", "short_roll", "long_roll"],
+    ids=[
+        "while_on_the_way", "while_in_the_readout", "parameter_in_a_while", "while_in_a_loop",
+        "parameter_in_a_long_loop", "short_roll", "long_roll",
+    ],
 )  # fmt: skip
 def test_what_a_loop_cannot_be_is_refused_by_name_and_line(update, says):
     with pytest.raises(snntrace.CompileError, match=says) as caught:

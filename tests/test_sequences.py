@@ -324,8 +324,30 @@ def test_a_learner_begins_and_begins_anew_with_the_trained_value():
     assert jnp.abs(model.h.value[1] - model.h0.value).max() > 0
     learner.reset_state()
     np.testing.assert_array_equal(model.h.value, jnp.broadcast_to(model.h0.value, (B, 6)))
-    with pytest.raises(ValueError, match="resets"):
-        learner.unroll(XS, resets=FRESH)
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 5}], ids=["sequence", "windows"])
+def test_a_trained_value_hears_of_every_episode_that_begins_with_it(options):
+    with double_precision():
+        rng = np.random.default_rng(0)
+        xs, weights = (jnp.asarray(rng.normal(0, 1, (T, B, n))) for n in (5, 2))
+        model = Smooth(initial=True)
+        learner = snntrace.compile(
+            model, snntrace.D_RTRL, xs[0], batch_size=B, initial={"h": "h0"}, **options
+        )
+        f = learner.value_and_grad(loss_of)
+        grads = f(xs, weights, resets=FRESH)[1]
+        start = np.array(model.h0.value)
+
+        def value(h0):
+            model.h0.value = jnp.asarray(h0)
+            return f(xs, weights, resets=FRESH)[0]
+
+        expected = oracles.central_difference(value, start.copy())
+        model.h0.value = jnp.asarray(start)
+        np.testing.assert_allclose(grads[("h0",)], expected, atol=1e-7)
+        assert np.abs(expected - f(xs, weights)[1][("h0",)]).max() > 0.01
+        assert learner.against_bptt(loss_of)(xs, weights, resets=FRESH)["h0"].error < 1e-9
 
 
 @pytest.mark.parametrize("initial", [{"h": "no"}, {"no": "h0"}, {"h": "w"}])

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snntrace.errors import CompileError
 from snntrace.jaxprs import Abstract, Atom, Equation, Program, Variable, from_closed_jaxpr, trace_program
 
 UNROLLED = 500
@@ -159,35 +158,3 @@ def _dtype(atom: Atom) -> Any:
 
 def _has_effects(closed: Iterable[Any]) -> bool:
     return any(c.jaxpr.effects for c in closed)
-
-
-def refuse_while(program: Program, sources: Iterable[Variable], targets: Iterable[Atom]) -> None:
-    """Refuse a `while` loop on the way of a gradient.
-
-    Parameters
-    ----------
-    program : Program
-        The step.
-    sources : iterable of Variable
-        Values that gradients flow from: old hidden states and parameters.
-    targets : iterable of Atom
-        Values that gradients come from: the result and the new hidden states.
-
-    Raises
-    ------
-    CompileError
-        If there is one.
-    """
-    flowing = set(sources)
-    closed = {out for e in program.equations if e.name == "stop_gradient" for out in e.outputs}
-    for equation in program.equations:
-        if any(v in flowing for v in equation.inputs):
-            flowing.update(v for v in equation.outputs if v.is_float and v not in closed)
-    for equation in program.slice(targets, closed):
-        if equation.name == "while" and any(v in flowing for v in equation.outputs):
-            raise CompileError(
-                "compile: a `while` loop must not stand between a hidden state or a parameter and a hidden "
-                f"state or the result, got one at {equation.where}, which has no derivative. Write a loop of "
-                "fixed length (fori_loop or scan with a static count) in which jnp.where lets units rest, or "
-                "put jax.lax.stop_gradient around its operand."
-            )

@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snntrace.compiler.graph import Graph, Group
+from snntrace.compiler.graph import Graph, Group, Route
+from snntrace.compiler.own_ways import OneOperation, own_way
 from snntrace.compiler.perturb import Point, StepFunctions, Weights, run
 from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, as_array
 from snntrace.compiler.relations import Dense, Elementwise, Operation
 from snntrace.compiler.sites import Site
 from snntrace.errors import CompileError
-from snntrace.jaxprs import Variable, read
+from snntrace.jaxprs import Atom, Variable, read
 
 Array = Any
 
@@ -60,6 +61,11 @@ class Coupling:
     group: Group
     single: tuple[OneProduct, ...]
     double: tuple[TwoProducts, ...]
+    operations: tuple[OneOperation, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is such a way."""
+        return bool(self.single or self.double or self.operations)
 
 
 def find_coupling(graph: Graph, group: Group) -> Coupling:
@@ -76,48 +82,75 @@ def find_coupling(graph: Graph, group: Group) -> Coupling:
         If the operand of a product does not follow the group position by position, or if three
         products follow each other within one step.
     """
-    _refuse_operations(graph, group)
-    into = [(r.relation, r) for r in graph.routes if r.group is group and isinstance(r.relation, Dense)]
+    direct = [r for r in graph.routes if r.group is group and r.direct]
+    into = [(r.relation, r) for r in direct if isinstance(r.relation, Dense)]
     single: dict[int, OneProduct] = {}
     double = []
     for relation, route in into:
-        reached = _behind_operand(graph, group, relation)
+        reached = _behind_operand(graph, group, relation, relation.operand)
         pre = _own_positions(graph, group, relation, reached)
         if pre is not None:
             single[id(relation)] = _one_product(relation, route.positions, pre)
-        for first in graph.relations.dense:
+        for first in graph.relations.operations:
             positions = reached.get(first.output)
             if positions is None or not _depends_on(graph, group, first):
                 continue
+            if not isinstance(first, Dense):
+                raise CompileError(_no_closed_form(group, first))
             double.append(_two_products(graph, group, first, relation, route.positions, positions))
-    return Coupling(group, tuple(single.values()), tuple(double))
+    others = (_through_operation(graph, group, r) for r in direct if not isinstance(r.relation, Dense))
+    operations = tuple(way for way in others if way is not None)
+    return Coupling(group, tuple(single.values()), tuple(double), operations)
 
 
-def _refuse_operations(graph: Graph, group: Group) -> None:
-    """Refuse a group that acts on itself through an operation without a closed form.
+def _through_operation(graph: Graph, group: Group, route: Route) -> OneOperation | None:
+    """Find a group's way to itself through an operation that is not a plain product.
+
+    Returns
+    -------
+    OneOperation or None
+        None if there is no such way.
 
     Raises
     ------
     CompileError
-        If there is one.
+        If there is one without a closed form.
     """
-    for route in graph.routes:
-        relation = route.relation
-        if route.group is not group or isinstance(relation, Dense | Elementwise):
-            continue
-        if _depends_on(graph, group, relation):
-            raise CompileError(
-                f"coupled recursion: a group must act on itself through matrix products only, got a "
-                f"{relation.kind} at {relation.equation.where} from {group.name!r} to itself. "
-                "Use the diagonal recursion (D_RTRL)."
-            )
+    relation = route.relation
+    if isinstance(relation, Elementwise) or not _depends_on(graph, group, relation):
+        return None
+    way = None
+    moving = [a for a in relation.operands if _follows(graph, group, a)]
+    if len(moving) == 1:
+        reached = _behind_operand(graph, group, relation, moving[0])
+        inner = [r for r in graph.relations.operations if r.output in reached]
+        feeds = (
+            None
+            if any(_depends_on(graph, group, r) for r in inner)
+            else _own_positions(graph, group, relation, reached)
+        )
+        if feeds is not None:
+            constant = graph.step.program.constant
+            way = own_way(relation, moving[0], route.positions, feeds, constant)
+    if way is None:
+        raise CompileError(_no_closed_form(group, relation))
+    return way
 
 
-def _behind_operand(graph: Graph, group: Group, relation: Dense) -> dict[Variable, PositionMap]:
-    operand = relation.operand
+def _no_closed_form(group: Group, relation: Operation) -> str:
+    return (
+        "coupled recursion: a group must act on itself through matrix products, or through one operation of "
+        f"another kind whose operand follows its units, got a {relation.kind} at {relation.equation.where} "
+        f"from {group.name!r} to itself. Use the diagonal recursion (D_RTRL)."
+    )
+
+
+def _behind_operand(
+    graph: Graph, group: Group, relation: Operation, operand: Atom
+) -> dict[Variable, PositionMap]:
     if not isinstance(operand, Variable):
         return {}
-    stops = {r.output for r in graph.relations.dense} | graph.new_elsewhere(group)
+    stops = {r.output for r in graph.relations.operations} | graph.new_elsewhere(group)
     reached, _ = act_on(graph.step.program.equations, {operand: IDENTITY}, operand.shape, stops)
     old = {leaf.old for leaf in group.leaves}
     for variable in reached:
@@ -134,13 +167,17 @@ def _reads(graph: Graph, variable: Variable, old: set[Variable]) -> bool:
     return any(v in old for e in graph.step.program.slice([variable]) for v in e.inputs)
 
 
-def _depends_on(graph: Graph, group: Group, relation: Operation) -> bool:
+def _follows(graph: Graph, group: Group, atom: Atom) -> bool:
     old = {leaf.old for leaf in group.leaves}
-    return any(isinstance(a, Variable) and (a in old or _reads(graph, a, old)) for a in relation.operands)
+    return isinstance(atom, Variable) and (atom in old or _reads(graph, atom, old))
+
+
+def _depends_on(graph: Graph, group: Group, relation: Operation) -> bool:
+    return any(_follows(graph, group, a) for a in relation.operands)
 
 
 def _own_positions(
-    graph: Graph, group: Group, relation: Dense, reached: dict[Variable, PositionMap]
+    graph: Graph, group: Group, relation: Operation, reached: dict[Variable, PositionMap]
 ) -> np.ndarray | None:
     """Return for each flat group position the flat operand position that it feeds, or -1."""
     joined: np.ndarray | None = None
@@ -212,8 +249,8 @@ def _two_products(
     targets: np.ndarray | None,
     positions: PositionMap,
 ) -> TwoProducts:
-    behind = _behind_operand(graph, group, first)
-    deeper = [r for r in graph.relations.dense if r.output in behind and _depends_on(graph, group, r)]
+    behind = _behind_operand(graph, group, first, first.operand)
+    deeper = [r for r in graph.relations.operations if r.output in behind and _depends_on(graph, group, r)]
     if isinstance(positions, Mixed) or deeper:
         raise CompileError(
             f"coupled recursion: at most two products may follow each other within one step, each keeping "
@@ -244,14 +281,17 @@ def _two_products(
 
 # Evaluation ------------------------------------------------------------------------------------
 
+Prepared = tuple[list[Array], list[Array], list[Array]]
 
-def prepare(
-    functions: StepFunctions, coupling: Coupling, weights: Weights
-) -> tuple[list[Array], list[Array]]:
+
+def prepare(functions: StepFunctions, coupling: Coupling, weights: Weights) -> Prepared:
     """Pick the weights' parts that the recursion needs; they are constant within a window."""
 
+    def value(relation: Operation) -> Array:
+        return weights.floats[functions.float_slot[relation.weight]]
+
     def matrix(relation: Dense) -> Array:
-        return relation.matrix(weights.floats[functions.float_slot[relation.weight]])
+        return relation.matrix(value(relation))
 
     single = []
     for term in coupling.single:
@@ -267,7 +307,7 @@ def prepare(
         ahead = jnp.where((pre >= 0)[:, None], w1[np.maximum(pre, 0)], 0)  # (unit, middle)
         back = jnp.where((two.link >= 0)[:, None], w2[np.maximum(two.link, 0)], 0)  # (middle, k)
         double.append(jnp.stack([jnp.where(p >= 0, ahead.T * back[:, np.maximum(p, 0)], 0) for p in post]))
-    return single, double
+    return single, double, [way.pick(value(way.relation)) for way in coupling.operations]
 
 
 def _one_row_if_alike(values: np.ndarray, rows: int) -> np.ndarray:
@@ -279,7 +319,7 @@ def _one_row_if_alike(values: np.ndarray, rows: int) -> np.ndarray:
 def add_coupling(
     functions: StepFunctions,
     coupling: Coupling,
-    prepared: tuple[list[Array], list[Array]],
+    prepared: Prepared,
     weights: Weights,
     point: Point,
     diagonal: list[list[Array]],
@@ -298,13 +338,19 @@ def add_coupling(
                 result[s][q] = result[s][q] + gain * feed[q]
 
     for term, w in zip(coupling.single, prepared[0], strict=True):
-        feed, _ = _operand_derivatives(functions, group, term.relation, weights, point, None)
+        feed, _ = _operand_derivatives(functions, group, term.relation.operand, weights, point, None)
         add(term, w, feed)
     for two, m in zip(coupling.double, prepared[1], strict=True):
         first = two.first.relation
-        feed, _ = _operand_derivatives(functions, group, first, weights, point, None)
-        _, middle = _operand_derivatives(functions, group, two.second.relation, weights, point, first)
+        feed, _ = _operand_derivatives(functions, group, first.operand, weights, point, None)
+        _, middle = _operand_derivatives(functions, group, two.second.relation.operand, weights, point, first)
         add(two.second, jnp.einsum("fm,amk->afk", first.columns(middle), m), feed)
+    for way, w in zip(coupling.operations, prepared[2], strict=True):
+        feed, _ = _operand_derivatives(functions, group, way.operand, weights, point, None)
+        for s, values in enumerate(df[functions.sites[id(way.relation)]]):
+            gain = way.gain(w, values, group.shape)
+            for q in range(group.n_states):
+                result[s][q] = result[s][q] + gain * feed[q]
     return result
 
 
@@ -319,24 +365,22 @@ def _pick(values: Array, slots: np.ndarray, rows: int) -> Array:
 def _operand_derivatives(
     functions: StepFunctions,
     group: Group,
-    relation: Dense,
+    operand: Atom,
     weights: Weights,
     point: Point,
     through: Dense | None,
 ) -> tuple[list[Array], Array]:
-    """Differentiate a product's operand along the group's old states and along another product."""
+    """Differentiate an operand along the group's old states and along another product."""
     graph = functions.graph
     stops = {r.output for r in functions.products} | graph.new_elsewhere(group)
-    equations = [
-        e for e in graph.step.program.slice([relation.operand], stops) if e not in functions.chain_set
-    ]
+    equations = [e for e in graph.step.program.slice([operand], stops) if e not in functions.chain_set]
 
     def held(product: Dense, env: Mapping[Variable, Array], delta: Array) -> Array:
         w = weights.floats[functions.float_slot[product.weight]]
         y = jax.lax.stop_gradient(product.apply((read(env, product.operand),), w))
         return y + delta if product is through else y
 
-    def operand(old: tuple[Array, ...], delta: Array) -> Array:
+    def value(old: tuple[Array, ...], delta: Array) -> Array:
         env = functions.environment(weights, point.args, point.old, point.others)
         env.update(zip((leaf.old for leaf in group.leaves), old, strict=True))
         for leaf, value in zip(graph.step.hidden, point.new, strict=True):
@@ -350,10 +394,11 @@ def _operand_derivatives(
             if r not in functions.products
         }
         run(equations, env, None, hooks)
-        return read(env, relation.operand)
+        return read(env, operand)
 
     old = tuple(point.old[leaf.slot] for leaf in group.leaves)
     shape = through.shape if through is not None else ()
-    x, vjp = jax.vjp(operand, old, jnp.zeros(shape, relation.output.dtype))
+    dtype = through.output.dtype if through is not None else group.leaves[0].old.dtype
+    x, vjp = jax.vjp(value, old, jnp.zeros(shape, dtype))
     along_old, along_product = vjp(jnp.ones_like(x))
     return list(along_old), along_product

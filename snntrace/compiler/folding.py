@@ -29,9 +29,9 @@ SHIFTS = {"add": (0, 1), "add_any": (0, 1), "sub": (0,)}
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Two equations that one function of some values replaces."""
+    """An equation, and another one in front of it if that goes, that one function of some values replaces."""
 
-    first: Equation
+    first: Equation | None
     second: Equation
     atoms: tuple[Atom, ...]
     function: Callable[..., Array]
@@ -51,7 +51,7 @@ def fold_products(step: StepProgram) -> StepProgram:
         The step with the same results, up to rounding.
     """
     while (fold := next(_folds(step), None)) is not None:
-        step = replace(step, program=_joined(step.program, fold))
+        step = replace(step, program=joined(step.program, fold))
     return step
 
 
@@ -177,7 +177,21 @@ def _spread_rows(values: Array, product: Dense) -> Array:
     return jnp.transpose(shaped, [order.index(c) for c in axes.columns])
 
 
-def _joined(program: Program, fold: Fold) -> Program:
+def joined(program: Program, fold: Fold) -> Program:
+    """Put a function's equations in the place of those that it replaces.
+
+    Parameters
+    ----------
+    program : Program
+        The step.
+    fold : Fold
+        What is replaced by what.
+
+    Returns
+    -------
+    Program
+        The step with the same results, up to rounding.
+    """
     made = trace_program(fold.function, *(Abstract(a.shape, a.dtype) for a in fold.atoms))
     names: dict[Any, Any] = dict(zip(made.inputs, fold.atoms, strict=True))
     names[made.outputs[0]] = fold.second.outputs[0]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from snntrace.compiler.folding import fold_products
-from snntrace.compiler.positions import IDENTITY, Mixed, PositionMap, act_on, merge
-from snntrace.compiler.primitives import is_structural
-from snntrace.compiler.relations import Elementwise, Opaque, Relation, Relations, Temporal, find_relations
+from snntrace.compiler.positions import IDENTITY, act_on
+from snntrace.compiler.relations import Relations, Temporal, find_relations
+from snntrace.compiler.routing import count_row_axes, held_outputs, routes_into, through_weights
+from snntrace.compiler.spreading import spread_products
 from snntrace.compiler.step import StateLeaf, StepProgram, trace_step
 from snntrace.errors import CompileError
 from snntrace.jaxprs import Equation, Variable
@@ -51,15 +52,23 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """A relation whose output acts on a group position by position: it has an eligibility trace.
+    """A relation whose output acts on a group: it has an eligibility trace.
 
     `positions` gives for each position of the relation's output the flat position in the group, or
-    -1; None is the identity. They mean nothing for a group that is not position-diagonal.
+    -1; None is the identity. They mean nothing where the trace is `whole`. `direct` tells whether the output
+    acts on the group without another weight between, `through` whether it does with one.
     """
 
     relation: Temporal
     group: Group
     positions: np.ndarray | None
+    through: bool = False
+    direct: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether the trace is the sensitivity of every unit to every weight."""
+        return self.through or not self.group.diagonal
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +107,15 @@ class Graph:
         """Equations between the new states and the step's result."""
         return self.step.program.slice(self.step.results, self.new_states)
 
+    @cached_property
+    def whole(self) -> str:
+        """Why some traces hold the sensitivity of every unit to every weight; empty if none does."""
+        if not all(group.diagonal for group in self.groups):
+            return "units act on each other without a weight"
+        if any(route.through for route in self.routes):
+            return "a weight that acts through another one has its exact trace"
+        return ""
+
     def closure(self, group: Group) -> tuple[Equation, ...]:
         """Return the equations that make a group's new states from everything else."""
         return self.step.program.slice((leaf.new for leaf in group.leaves), self.new_elsewhere(group))
@@ -128,8 +146,9 @@ class Graph:
         return self._used_in(self.readout)
 
     def cascaded(self, group: Group) -> frozenset[int]:
-        """Return the temporal relations (by id) that also act on a group through another weight."""
-        return self._used_in(self.operands(group))
+        """Return the temporal relations (by id) that act on a group through another weight, untraced."""
+        traced = {id(r.relation) for r in self.routes if r.group is group and r.through}
+        return self._used_in(self.operands(group)) - traced
 
     def _used_in(self, equations: Sequence[Equation]) -> frozenset[int]:
         inside = set(equations)
@@ -166,7 +185,8 @@ def compile_graph(
     batched : bool, optional
         Whether the first axis of every hidden state is the batch; found from the products if None.
     mixing : bool
-        Whether units may act on each other without a weight.
+        Whether traces may be whole: where units act on each other without a weight, and where a weight acts
+        through another one.
 
     Returns
     -------
@@ -178,7 +198,7 @@ def compile_graph(
     CompileError
         If the model has no hidden state, or if a group's transition is not position-diagonal.
     """
-    step = fold_products(trace_step(model, args))
+    step = spread_products(fold_products(trace_step(model, args)))
     if not step.hidden:
         raise CompileError(
             f"compile: the model must have a brainstate.HiddenState of floating type that `update` uses, "
@@ -192,13 +212,19 @@ def compile_graph(
     seen: list[set[int]] = []
     for index, leaves in enumerate(members):
         shape = leaves[0].old.shape
-        found, reads_groups, diagonal = _routes_into(step, relations, leaves, shape, mixing)
+        found, reads_groups, diagonal = routes_into(step, relations, leaves, shape, mixing)
         seen.append({i for i, other in enumerate(members) if any(v in reads_groups for v in _ends(other))})
-        rows = 1 if batched else _count_row_axes(found, shape)
+        rows = 1 if batched else count_row_axes(found, shape)
         reads = _who_reads_whom(step, relations, leaves)
         group = Group(index, leaves, shape, 0 if batched is False else rows, reads, diagonal)
         groups.append(group)
-        routes += [Route(relation, group, positions) for relation, positions in found]
+        through = through_weights(step, relations, leaves, shape) if mixing else []
+        direct = {id(relation) for relation, _ in found}
+        found += [(relation, None) for relation in through if id(relation) not in direct]
+        routes += [
+            Route(relation, group, positions, relation in through, id(relation) in direct)
+            for relation, positions in found
+        ]
     _check_loops(step, groups, seen)
     return Graph(step, relations, tuple(groups), tuple(routes))
 
@@ -234,11 +260,6 @@ def _check_loops(step: StepProgram, groups: list[Group], seen: list[set[int]]) -
             )
 
 
-def _held(relations: Relations) -> set[Variable]:
-    """Collect the outputs of mixing relations: the recursion looks no further."""
-    return {out for r in relations.mixing for out in r.equation.outputs}
-
-
 def _join_states(step: StepProgram, relations: Relations) -> list[tuple[StateLeaf, ...]]:
     """Partition hidden states into groups: those that touch position by position."""
     parent = list(range(len(step.hidden)))
@@ -248,7 +269,7 @@ def _join_states(step: StepProgram, relations: Relations) -> list[tuple[StateLea
             i = parent[i]
         return i
 
-    held = _held(relations)
+    held = held_outputs(relations)
     for leaf in step.hidden:
         reached, _ = act_on(step.program.equations, {leaf.new: IDENTITY}, leaf.old.shape, held)
         for other in step.hidden:
@@ -265,116 +286,9 @@ def _who_reads_whom(
     step: StepProgram, relations: Relations, leaves: tuple[StateLeaf, ...]
 ) -> tuple[tuple[bool, ...], ...]:
     own = {leaf.new for leaf in leaves}
-    stops = _held(relations) | {leaf.new for leaf in step.hidden if leaf.new not in own}
+    stops = held_outputs(relations) | {leaf.new for leaf in step.hidden if leaf.new not in own}
     table = []
     for leaf in leaves:
         reached, _ = act_on(step.program.equations, {leaf.new: IDENTITY}, leaf.old.shape, stops)
         table.append(tuple(other.old in reached for other in leaves))
     return tuple(table)
-
-
-def _routes_into(
-    step: StepProgram,
-    relations: Relations,
-    leaves: tuple[StateLeaf, ...],
-    shape: tuple[int, ...],
-    mixing: bool,
-) -> tuple[list[tuple[Temporal, np.ndarray | None]], set[Variable], bool]:
-    own = {leaf.new for leaf in leaves}
-    elsewhere = {leaf.new for leaf in step.hidden} - own
-    uses = [use for r in relations.elementwise for use in r.uses]
-    reached, operands = act_on(
-        step.program.equations,
-        dict.fromkeys(own, IDENTITY),
-        shape,
-        _held(relations) | elsewhere,
-        uses,
-    )
-    diagonal = True
-    for leaf in leaves:
-        positions = reached.get(leaf.old)
-        if positions is not None and positions is not IDENTITY:
-            diagonal = False
-            if not mixing:
-                raise _not_diagonal(step, leaf, positions)
-    found: list[tuple[Temporal, np.ndarray | None]] = []
-    for relation in relations.all:
-        positions = _positions_of(relation, reached, operands, shape)
-        if positions is None:
-            continue
-        if isinstance(relation, Opaque):
-            raise CompileError(_no_trace(step, relation))
-        if isinstance(positions, Mixed):
-            diagonal = False
-            if not mixing:
-                raise CompileError(_mixed_weight(step, relation, positions.equation))
-        found.append((relation, positions if isinstance(positions, np.ndarray) else None))
-    return found, set(reached), diagonal
-
-
-def _positions_of(
-    relation: Relation,
-    reached: dict[Variable, PositionMap],
-    operands: dict[tuple[Equation, int], PositionMap],
-    shape: tuple[int, ...],
-) -> PositionMap | None:
-    if not isinstance(relation, Elementwise):
-        return next((reached[out] for out in relation.equation.outputs if out in reached), None)
-    joined: PositionMap | None = None
-    for use in relation.uses:
-        if use in operands:
-            joined = merge(joined, operands[use], relation.shape, shape, use[0])
-    return joined
-
-
-def _count_row_axes(routes: list[tuple[Temporal, np.ndarray | None]], shape: tuple[int, ...]) -> int:
-    counts = [r.n_row_axes for r, _ in routes if len(r.shape) == len(shape)]
-    return min([*counts, max(len(shape) - 1, 0)]) if counts else 0
-
-
-def _labels(step: StepProgram, relation: Relation) -> str:
-    return ", ".join(repr(leaf.label) for leaf in step.params if leaf.old in relation.sources)
-
-
-def _not_diagonal(step: StepProgram, leaf: StateLeaf, positions: PositionMap) -> CompileError:
-    if isinstance(positions, Mixed):
-        how = f"{positions.equation.name!r} at {positions.equation.where} mixes its positions"
-    else:
-        behind = step.program.depending_on([leaf.old])
-        moving = [
-            e for e in step.program.equations if is_structural(e) and any(v in behind for v in e.inputs)
-        ]
-        place = f" by {moving[0].name!r} at {moving[0].where}" if moving else ""
-        how = f"its positions are moved{place} (a roll, a flip or a transpose)"
-    return CompileError(
-        f"compile: the old value of a hidden state must act on its own unit only, or through a ParamState, "
-        f"got state={leaf.label!r}, where {how}. "
-        "Make the recurrent matrix a ParamState, put jax.lax.stop_gradient around the operand, or compile "
-        "with nondiagonal='exact' where the whole Jacobian fits."
-    )
-
-
-def _no_trace(step: StepProgram, relation: Opaque) -> str:
-    equation = relation.equation
-    if equation.name in ("scan", "cond"):
-        return (
-            f"compile: a parameter on the way to a hidden state must act in a short loop or in none, "
-            f"got {_labels(step, relation)} in {equation.name!r} at {equation.where}. "
-            "Make the loop shorter, or let the parameter act in front of it or behind it."
-        )
-    why = f" ({relation.reason})" if relation.reason else ""
-    return (
-        f"compile: a parameter must reach a hidden state through an operation that has traces, or position "
-        f"by position, got {_labels(step, relation)} in {relation.equation.name!r} at "
-        f"{relation.equation.where}{why}. Write it as one of the operations in docs/operations.md, register "
-        "yours with snntrace.register_operation, or keep it out of the hidden path."
-    )
-
-
-def _mixed_weight(step: StepProgram, relation: Relation, equation: Equation) -> str:
-    return (
-        f"compile: between a parameter and a hidden state every operation must keep positions, "
-        f"got {equation.name!r} at {equation.where} after {_labels(step, relation)}. "
-        "Move that operation before the product, put a trainable product behind it, or compile with "
-        "nondiagonal='exact' where the whole Jacobian fits."
-    )

@@ -237,8 +237,8 @@ class StepFunctions:
         return d_rows, {site: [row[i] for row in df_rows] for i, site in enumerate(sites)}
 
     def sites_of(self, group: Group) -> tuple[Site, ...]:
-        """Sites of the relations that reach a group."""
-        found = [self.sites[id(r.relation)] for r in self.graph.routes if r.group is group]
+        """Sites of the relations that reach a group unit by unit."""
+        found = [self.sites[id(r.relation)] for r in self.graph.routes if r.group is group and not r.whole]
         return tuple(dict.fromkeys(found))
 
     def dtype_of(self, relation: Temporal) -> Any:

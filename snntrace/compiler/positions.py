@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from snntrace.compiler.loops import body_of
 from snntrace.compiler.primitives import REDUCTIONS, is_elementwise, is_structural, moved_positions
-from snntrace.jaxprs import Atom, Equation, Variable, from_closed_jaxpr
+from snntrace.jaxprs import Atom, Equation, Program, Variable, from_closed_jaxpr
 
 
 class Identity:
@@ -133,7 +134,13 @@ def _through(
     """Carry maps from an equation's outputs to each of its operands; None for those that do not act."""
     atoms = list(enumerate(equation.inputs))
     if equation.name == "scan":
-        return _through_scan(equation, found, target_shape)
+        body = from_closed_jaxpr(equation.params["jaxpr"])
+        first, n_carry = equation.params["num_consts"], equation.params["num_carry"]
+        return _through_loop(equation, body, first, n_carry, found, target_shape)
+    if equation.name == "while":
+        body, lead = body_of(equation)
+        first, n_carry = equation.params["body_nconsts"], len(equation.outputs)
+        return [None] * lead + _through_loop(equation, body, first, n_carry, found, target_shape)
     if equation.name in REDUCTIONS:
         return [_through_reduction(equation, found[0][1])]
     if is_elementwise(equation):
@@ -144,14 +151,16 @@ def _through(
     return [Mixed(equation) for _ in atoms]
 
 
-def _through_scan(
-    equation: Equation, found: list[tuple[int, PositionMap]], target_shape: tuple[int, ...]
+def _through_loop(
+    equation: Equation,
+    body: Program,
+    first: int,
+    n_carry: int,
+    found: list[tuple[int, PositionMap]],
+    target_shape: tuple[int, ...],
 ) -> list[PositionMap | None]:
-    """Carry maps through a loop: what a carried value acts on must be the same at every turn."""
-    params = equation.params
-    body = from_closed_jaxpr(params["jaxpr"])
-    first, n_carry = params["num_consts"], params["num_carry"]
-    behind: dict[int, PositionMap] = {}
+    """Carry maps through a loop, whose body takes `first` shared values, `n_carry` carried ones, and rows."""
+    behind: dict[int, PositionMap] = {}  # what a carried value acts on must be the same at every turn
     for o, positions in found:
         # A row of what a loop stacks acts on what this turn's value acts on.
         behind[o] = positions if o < n_carry else _every_row(positions, equation.outputs[o].shape, equation)

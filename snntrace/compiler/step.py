@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from brainstate.transform import StatefulFunction
 
 from snntrace.compiler.columns import split_columns
-from snntrace.compiler.control_flow import open_control_flow, refuse_while
+from snntrace.compiler.control_flow import open_control_flow
 from snntrace.compiler.indices import write_out_indices
+from snntrace.compiler.loops import refuse_loops
 from snntrace.errors import CompileError
 from snntrace.jaxprs import Atom, Constant, Program, Variable, from_closed_jaxpr
 from snntrace.quantities import is_quantity
@@ -129,8 +130,10 @@ def _normalised(program: Program, n_results: int, old: Sequence[Variable], kinds
     )
     new = program.outputs[n_results:]
     targets = [a for a, kind in zip(new, kinds, strict=True) if kind == "hidden"]
-    refuse_while(program, [*hidden, *params], [*program.outputs[:n_results], *targets])
-    return write_out_indices(open_control_flow(program, hidden, params, targets))
+    program = open_control_flow(program, hidden, params, targets)
+    targets = [a for a, kind in zip(program.outputs[n_results:], kinds, strict=True) if kind == "hidden"]
+    refuse_loops(program, [*hidden, *params], [*program.outputs[:n_results], *targets])
+    return write_out_indices(program)
 
 
 def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
@@ -152,7 +155,7 @@ def trace_step(model: Any, args: Sequence[Any]) -> StepProgram:
     ------
     CompileError
         If the step writes a parameter, changes a state's shape or number type, or has a `while` loop on the
-        way of a gradient.
+        way of a gradient that mixes positions.
     """
     stateful = StatefulFunction(model, return_only_write=False)
     stateful.make_jaxpr(*args)

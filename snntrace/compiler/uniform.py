@@ -79,7 +79,7 @@ def find_uniform(functions: StepFunctions, group: Group, weights: Weights, point
 
 def can_collapse(route: Route) -> bool:
     """Whether a relation is an operation with postsynaptic axes whose every output belongs to one unit."""
-    collapses = isinstance(route.relation, Operation) and route.relation.collapses
+    collapses = isinstance(route.relation, Operation) and route.relation.collapses and not route.whole
     return collapses and (route.positions is None or bool(np.all(route.positions >= 0)))
 
 

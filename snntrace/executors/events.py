@@ -50,8 +50,8 @@ class EventPass:
     """
 
     def __init__(self, engine: Engine, dense: frozenset[int] = frozenset()) -> None:
-        if not all(group.diagonal for group in engine.graph.groups):
-            raise NotFusable("units act on each other without a weight")
+        if engine.graph.whole:
+            raise NotFusable(engine.graph.whole)
         self.engine = engine
         self.stages = Stages(engine)
         self.dense = dense

@@ -1,11 +1,11 @@
-r"""Traces of groups whose units act on each other without a weight.
+r"""Traces of groups whose units act on each other without a weight, and of weights that act through another.
 
 The sensitivity of every state to every weight is carried (real-time recurrent learning of the group),
 
     E^t = J^t E^(t-1) + (dh^t / dy^t) (dy^t / dW),        grad W = sum_t L^t . E^t,
 
 with J the whole Jacobian of the group's transition, the products of trainable weights held as everywhere
-else.
+else, or the rule's D where units keep apart; dh/dy passes through other weights of the same step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from snntrace.compiler.relations import Operation
 from snntrace.errors import CompileError
 from snntrace.executors.layout import Layout
 from snntrace.jaxprs import Abstract
-from snntrace.rules.rule import Rule
 
 Array = Any
 
@@ -60,7 +59,7 @@ class FullLayout(Layout):
         ----------
         trace : array
             The trace, in its layout.
-        found : Jacobian
+        found : Jacobian or Coefficients
             The group's transition at this step.
         operand : array of shape (a, f, j), optional
             The presynaptic operand of an operation.
@@ -91,10 +90,6 @@ class FullLayout(Layout):
         back = jax.linear_transpose(relation.columns, Abstract(relation.shape, relation.output.dtype))
         return jax.vmap(lambda y: back(y)[0])(moved.reshape(-1, *groups, rows, post))
 
-    def keep(self, trace: Array, stays: Array) -> Array:
-        """Set the trace of samples that begin anew to zero; `stays` is true for the others."""
-        return trace * stays.reshape(*stays.shape, *(1,) * (trace.ndim - 1 - stays.ndim)).astype(trace.dtype)
-
     def contract(self, signal: Sequence[Array], trace: Array) -> Array:
         """Sum signal x trace over states and units.
 
@@ -118,28 +113,28 @@ class FullLayout(Layout):
         return self.relation.unmatrix(gradient) if isinstance(self.relation, Operation) else gradient
 
 
-def check_exact(rule: Rule, layouts: Sequence[Layout]) -> None:
+def check_exact(recursion: str, layouts: Sequence[Layout]) -> None:
     """Refuse exact Jacobians that a rule does not use, or that do not fit.
 
     Raises
     ------
     CompileError
-        If the recursion is not the diagonal one, traces are factored, or they are too large.
+        If the recursion is not the diagonal one, or the traces are too large.
     """
     full = [layout for layout in layouts if isinstance(layout, FullLayout)]
-    if not full:
-        return
-    names = "; ".join(dict.fromkeys(layout.route.group.name for layout in full))
-    if rule.recursion != "diagonal" or rule.factorisation != "per-synapse":
+    mixed = [layout for layout in full if not layout.route.group.diagonal]
+    if mixed and recursion != "diagonal":
+        names = "; ".join(dict.fromkeys(layout.route.group.name for layout in mixed))
         raise CompileError(
-            "compile: nondiagonal='exact' must go with recursion='diagonal' and "
-            f"factorisation='per-synapse', got {rule.recursion!r} and {rule.factorisation!r} "
+            f"compile: nondiagonal='exact' must go with recursion='diagonal', got recursion={recursion!r} "
             f"for the states {names}, whose units act on each other without a weight. Use D_RTRL."
         )
     n_bytes = sum(layout.n_bytes for layout in full)
     if n_bytes > LARGEST:
+        names = "; ".join(dict.fromkeys(layout.route.group.name for layout in full))
         raise CompileError(
             f"compile: exact traces must fit into {LARGEST / 2**30:.0f} GiB, got {n_bytes / 2**30:.1f} GiB "
             f"for the states {names} (states x units x weights). Use smaller layers or batches, unroll with "
-            "BPTT, or keep units apart: normalise in front of the product, or make the matrix a ParamState."
+            "BPTT, or keep units apart: normalise in front of the product, or make the matrix a ParamState. "
+            "Weights that act through another one need no such trace without the option."
         )

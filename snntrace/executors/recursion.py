@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from snntrace.compiler.coupling import add_coupling, find_coupling, prepare
 from snntrace.compiler.graph import Group
 from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
 from snntrace.compiler.sites import Site
-from snntrace.executors.jacobian import Jacobian
+from snntrace.executors.jacobian import Jacobian, Reach
 from snntrace.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -26,18 +26,30 @@ class Coefficients(NamedTuple):
 
     ``d[s][q]`` is in the group's shape, or None where it is zero by structure; ``df[site][s]`` in the
     shape of a relation's output. They are not stacked, so that the compiler can fuse each into its use.
+    `reach` has what sites without an entry in `df` do to the group: those that act through another weight.
     """
 
     d: list[list[Array | None]]
     df: dict[Site, list[Array]]
+    reach: Reach
 
     def pull(self, lam: Arrays, sites: Mapping[Site, Layout]) -> tuple[Arrays, Arrays]:
         """Carry a signal one step back, to the old states and to the sites."""
-        posts = []
-        for site, layout in sites.items():
-            df, at = self.df[site], [layout.at_output(values) for values in lam]
-            posts.append(total([a * b for a, b in zip(df, at, strict=True)], df[0]))
-        return self.back(lam), tuple(posts)
+        posts = self.reach.pull(lam, [site for site in sites if site not in self.df])
+        for site, df in self.df.items():
+            at = [sites[site].at_output(values) for values in lam]
+            posts[site] = total([a * b for a, b in zip(df, at, strict=True)], df[0])
+        return self.back(lam), tuple(posts[site] for site in sites)
+
+    def push(self, past: Arrays, site: Site, values: Array) -> Arrays:
+        """Carry what moves the old states and a site to the new states."""
+
+        def rows() -> Iterator[Array]:
+            for row, new in zip(self.d, self.reach.push(site, values), strict=True):
+                kept = [d * past[q] for q, d in enumerate(row) if d is not None]
+                yield total([*kept, new], new)
+
+        return tuple(rows())
 
     def back(self, lam: Sequence[Array]) -> tuple[Array, ...]:
         """Carry a signal one step back, ``D^T lam``."""
@@ -93,9 +105,10 @@ class Recursion:
             d = [[None for _ in n] for _ in n]
         else:
             d = [[found[s][q] if group.reads[s][q] else None for q in n] for s in n]
-        return Coefficients([[None if e is None else point.past(e) for e in row] for row in d], df)
+        reach = Reach(self.functions, group, weights, point)
+        return Coefficients([[None if e is None else point.past(e) for e in row] for row in d], df, reach)
 
     def couples(self, group: Group) -> bool:
         """Tell whether a group acts on itself through weights under this recursion."""
         coupling = self.couplings.get(group.index)
-        return coupling is not None and bool(coupling.single or coupling.double)
+        return bool(coupling)

@@ -23,10 +23,10 @@ from snntrace.executors.generic_events import EventProducts, Inputs
 from snntrace.executors.recorder import Recorder, Tape
 from snntrace.executors.resets import Resets
 from snntrace.executors.signals import Given
-from snntrace.executors.window import Found, WindowBackward
+from snntrace.executors.window import Found, WindowBackward, sums
 
 Array = Any
-States = tuple[Arrays, Arrays, Arrays]
+States = tuple[Arrays, Arrays]
 
 
 class SequencePass:
@@ -56,14 +56,10 @@ class SequencePass:
         self.backward = WindowBackward(engine, self.recorder)
 
     def _run_window(
-        self, weights: Weights, xs: Inputs, at: Carried, first: Resets | None
+        self, weights: Weights, xs: Inputs, at: Carried, first: Resets | None, traced: bool
     ) -> tuple[Arrays, Tape, Carried]:
         results, tape, hidden, others = self.recorder(weights, xs, at.hidden, at.others, first)
-        traces = (
-            self.backward.end_traces(weights, xs, tape, at.traces)
-            if self.carry
-            else self.backward.end_posts(weights, xs, tape, at.traces)
-        )
+        traces = self.backward.end_traces(weights, xs, tape, at.traces) if traced else at.traces
         return results, tape, Carried(hidden, others, traces)
 
     def run(
@@ -78,22 +74,19 @@ class SequencePass:
         after : Carried
             States and traces behind the last step.
         left : Tape or States
-            Of a single window its tape; of several the states and postsynaptic factors at each start.
+            Of a single window its tape; of several the states at the start of each.
         """
         weights = self.engine.functions.weights(params)
         if self.window is None or self.window >= xs.length:
-            results, tape, after = self._run_window(weights, xs, carried, first)
+            results, tape, after = self._run_window(weights, xs, carried, first, self.carry)
             return results, after, tape
 
         def one(at: Carried, x: Inputs) -> tuple[Carried, tuple[Arrays, States]]:
-            results, _, after = self._run_window(weights, x, at, first)
-            posts = self.backward.factored.begin(at.traces) if self.carry else at.traces
-            start = (at.hidden, at.others, posts)
-            return after, (results, jax.tree.map(lambda v: jnp.asarray(v)[None], start))
+            results, _, after = self._run_window(weights, x, at, first, self.carry)
+            return after, (results, jax.tree.map(lambda v: jnp.asarray(v)[None], (at.hidden, at.others)))
 
-        begin = carried if self.carry else carried._replace(traces=self.backward.factored.begin(()))
-        after, (results, starts) = scan_blocks(one, begin, xs, self.window)
-        return results, after._replace(traces=after.traces if self.carry else ()), starts
+        after, (results, starts) = scan_blocks(one, carried, xs, self.window)
+        return results, after, starts
 
     def gradients(
         self,
@@ -113,25 +106,25 @@ class SequencePass:
             `direct` at the parameters.
         """
         weights = self.engine.functions.weights(params)
-        silent = self.backward.nothing_left()
+        silent = self.backward.no_signals()
         if isinstance(left, Tape):
-            posts = self.backward.factored.begin(carried.traces)
-            found = self.backward.gradients(weights, xs, left, given, silent, posts, inputs)
+            found = self.backward.gradients(weights, xs, left, given, silent, inputs)
         else:
 
             def one(state: Any, now: Any) -> tuple[Any, Any]:
-                later, summed = state
-                (x, given_t), (hidden, others, posts) = now
-                _, tape, _, _ = self.recorder(weights, x, hidden, others, first)
-                part = self.backward.gradients(weights, x, tape, given_t, later, posts, inputs)
-                return (part.left, [a + b for a, b in zip(summed, part.direct, strict=True)]), part.inputs
+                mus, summed = state
+                (x, given_t), start = now
+                at = Carried(start[0], start[1], ())
+                _, tape, _ = self._run_window(weights, x, at, first, False)
+                part = self.backward.gradients(weights, x, tape, given_t, mus, inputs)
+                return (part.mus, sums(summed, (part.direct, part.begun))), part.inputs
 
-            begin = (silent, self.engine.functions.no_gradients())
-            (rest, direct), along = scan_blocks(
+            begin = (silent, self.backward.no_gradients(xs))
+            (mus, (direct, begun)), along = scan_blocks(
                 one, begin, (xs, given), self.window or xs.length, reverse=True, per_block=left
             )
-            found = Found(direct, rest, along)
-        direct = self.backward.past(found.direct, found.left, carried.traces) if self.carry else found.direct
+            found = Found(direct, mus, along, begun)
+        direct = self.backward.past(found.direct, found.mus, carried.traces) if self.carry else found.direct
         return found._replace(direct=list(self.engine.functions.pull_back(params, direct)))
 
 
@@ -178,16 +171,24 @@ def unroll_function(
         found = sequence.gradients(
             params, inputs, carried, given, left, begins(resets), inputs=wanted is not None
         )
-        hidden: list[Array | None] = [None] * len(carried.hidden)
-        for group, mu in zip(engine.graph.groups, found.left.mus, strict=True):
-            for leaf, value in zip(group.leaves, mu, strict=True):
-                hidden[leaf.slot] = value
         along = None if wanted is None else found.inputs
         nothing: Any = None
-        return tuple(found.direct), along, Carried(tuple(hidden), nothing, nothing), nothing, nothing
+        before = Carried(by_state(engine, found.mus), nothing, nothing)
+        begun = None if resets is None else Resets(nothing, by_state(engine, found.begun), nothing)
+        return tuple(found.direct), along, before, nothing, begun
 
     unroll.defvjp(unroll_fwd, unroll_bwd, symbolic_zeros=True)
     return unroll
+
+
+def by_state(engine: Engine, values: tuple[Arrays, ...]) -> Arrays:
+    """Bring what belongs to the groups' states into the order of the step's hidden states."""
+    slots = {
+        leaf.slot: value
+        for group, of_group in zip(engine.graph.groups, values, strict=True)
+        for leaf, value in zip(group.leaves, of_group, strict=True)
+    }
+    return tuple(slots[slot] for slot in range(len(slots)))
 
 
 def begins(resets: Resets | None) -> Resets | None:

@@ -20,8 +20,6 @@ from snntrace.compiler.relations import Operation
 from snntrace.compiler.sites import Site
 from snntrace.executors.blocks import block_size, scan_blocks
 from snntrace.executors.engine import Engine
-from snntrace.executors.factored import FactoredLayout, Factors, Post
-from snntrace.executors.factored_window import FactoredWindow, History
 from snntrace.executors.generic_events import Inputs
 from snntrace.executors.layout import Layout
 from snntrace.executors.recorder import Recorder, Tape
@@ -36,35 +34,28 @@ class Adjoint(NamedTuple):
     """A signal carried back inside a group's units.
 
     `posts` holds ``Df . lam`` at each site, (T, *shape there); `mu` what is left before the first step, for
-    each state, and `mus` what came to each step from the one behind it, (T, *group shape).
+    each state, and `mus` what came to each step from the one behind it, (T, *group shape). `begun` is what
+    came to the states that samples began anew with, summed over steps; nothing where none can.
     """
 
     posts: dict[Site, Array]
     mu: Arrays
     mus: Arrays
-
-
-class Left(NamedTuple):
-    """What goes on from a window's start to what came before.
-
-    `mus` holds for each group mu at each state, `outputs` for each postsynaptic factor the signal at the
-    relation's output.
-    """
-
-    mus: tuple[Arrays, ...]
-    outputs: Arrays
+    begun: Arrays
 
 
 class Found(NamedTuple):
     """What the way back over a window gives.
 
-    `direct` is the gradient at the end of each weight chain, without what is `left` at the window's start
-    for the traces there; `inputs` are the gradients at the arguments, None where there are none.
+    `direct` is the gradient at the end of each weight chain, without what `mus`, left for each group at the
+    window's start, finds in the traces there; `inputs` are the gradients at the arguments, None where there
+    are none; `begun` is for each group the gradient at the states that samples began anew with.
     """
 
     direct: list[Array]
-    left: Left
+    mus: tuple[Arrays, ...]
     inputs: tuple[Array | None, ...]
+    begun: tuple[Arrays, ...]
 
 
 class WindowBackward:
@@ -73,7 +64,6 @@ class WindowBackward:
     def __init__(self, engine: Engine, recorder: Recorder) -> None:
         self.engine = engine
         self.recorder = recorder
-        self.factored = FactoredWindow(engine, recorder)
 
     def adjoint(
         self,
@@ -107,20 +97,23 @@ class WindowBackward:
             The signal at the sites, and what is left.
         """
         engine = self.engine
-        whole = [x for x in engine.layouts if not isinstance(x, FactoredLayout)]
-        sites = {layout.site: layout for layout in whole if layout.route.group is group}
+        sites = {layout.site: layout for layout in engine.layouts if layout.route.group is group}
 
-        def back(mu: Arrays, now: tuple[Point, Signal | None]) -> tuple[Arrays, tuple[Arrays, Arrays]]:
+        def back(state: tuple[Arrays, Arrays], now: tuple[Point, Signal | None]) -> Any:
+            later, begun = state
             point, given = now
-            later = mu
-            lam = mu if given is None else tuple(a + b for a, b in zip(given[0], mu, strict=True))
-            mu, posts = engine.recursion(group, weights, point, prepared).pull(lam, sites)
+            lam = later if given is None else tuple(a + b for a, b in zip(given[0], later, strict=True))
+            at_old = point._replace(fresh=None)
+            whole, posts = engine.recursion(group, weights, at_old, prepared).pull(lam, sites)
             if given is not None and given[1] is not None:
-                mu = tuple(a + point.past(b) for a, b in zip(mu, given[1], strict=True))
-            return mu, (posts, later)
+                whole = tuple(a + b for a, b in zip(whole, given[1], strict=True))
+            mu = tuple(map(point.past, whole))
+            begun = tuple(a + b - c for a, b, c in zip(begun, whole, mu, strict=bool(begun)))
+            return (mu, begun), (posts, later)
 
-        mu, (posts, mus) = jax.lax.scan(back, start, (points, signal), reverse=True)
-        return Adjoint(dict(zip(sites, posts, strict=True)), mu, mus)
+        nothing = () if points.fresh is None else tuple(map(jnp.zeros_like, start))
+        (mu, begun), (posts, mus) = jax.lax.scan(back, (start, nothing), (points, signal), reverse=True)
+        return Adjoint(dict(zip(sites, posts, strict=True)), mu, mus, begun)
 
     # Traces ------------------------------------------------------------------------------------
 
@@ -129,19 +122,11 @@ class WindowBackward:
         engine = self.engine
         points = self.recorder.points(xs, tape)
         prepared = engine.recursion.prepare(weights)
-        whole = {x.route.group.index for x in engine.layouts if not isinstance(x, FactoredLayout)}
-        bases = [
-            self._bases(g, weights, points, prepared) if g.diagonal and g.index in whole else []
-            for g in engine.graph.groups
-        ]
-        posts_at_end = self.end_posts(weights, xs, tape, self.factored.begin(traces))
-        result: list[Any] = []
+        split = {layout.route.group for layout in engine.layouts if not layout.route.whole}
+        bases = [self._bases(g, weights, points, prepared) if g in split else [] for g in engine.graph.groups]
+        result = []
         for layout, trace in zip(engine.layouts, traces, strict=True):
-            if isinstance(layout, FactoredLayout):
-                pre = self.factored.end(layout, weights, xs, points, trace.pre)
-                result.append(Factors(pre, self.factored.of(layout, posts_at_end)))
-                continue
-            if not layout.route.group.diagonal:
+            if layout.route.whole:
                 result.append(self._stepped(layout, weights, points, trace, prepared))
                 continue
             found, relation = bases[layout.route.group.index], layout.relation
@@ -157,15 +142,6 @@ class WindowBackward:
                 rows.append(total([*past, grown], grown))
             result.append(jnp.stack(rows))
         return tuple(result)
-
-    def end_posts(
-        self, weights: Weights, xs: Inputs, tape: Tape, posts: tuple[Post, ...]
-    ) -> tuple[Post, ...]:
-        """Compute the postsynaptic factors at a window's end from those at its start."""
-        if not posts:
-            return ()
-        prepared = self.engine.recursion.prepare(weights)
-        return self.factored.run(weights, self.recorder.points(xs, tape), prepared, posts)[0]
 
     def _stepped(
         self, layout: Layout, weights: Weights, points: Point, trace: Array, prepared: dict[int, Any]
@@ -198,8 +174,7 @@ class WindowBackward:
         xs: Inputs,
         tape: Tape,
         given: Given,
-        later: Left,
-        posts: tuple[Post, ...],
+        later: tuple[Arrays, ...],
         inputs: bool = False,
     ) -> Found:
         """Go back over a window.
@@ -214,10 +189,8 @@ class WindowBackward:
             What its forward pass left.
         given : Given
             The loss's cotangents, time leading.
-        later : Left
-            What comes from behind the last step, as `Found.left` of the next window.
-        posts : tuple of Post
-            The postsynaptic factors at the window's start.
+        later : tuple of tuple of array
+            mu of each group behind the last step, as `Found.mus` of the next window.
         inputs : bool
             Whether gradients at the arguments are asked for.
 
@@ -229,37 +202,36 @@ class WindowBackward:
         engine = self.engine
         prepared = engine.recursion.prepare(weights)
 
-        history = self.factored.history(weights, self.recorder.points(xs, tape), prepared, posts)
-
         def one(state: Any, now: Any) -> tuple[Any, Any]:
-            left, summed = state
-            (x, inner, given_t, known), before = now
+            mus, summed = state
+            (x, inner, given_t), before = now
             points = self.recorder.points(x, inner._replace(before=before, first=tape.first))
-            found = self._block(weights, x, points, given_t, left, known, prepared, inputs)
-            return (found.left, [a + b for a, b in zip(summed, found.direct, strict=True)]), found.inputs
+            found = self._block(weights, x, points, given_t, mus, prepared, inputs)
+            return (found.mus, sums(summed, (found.direct, found.begun))), found.inputs
 
-        values = (xs, tape._replace(before=(), first=None), given, history)
-        start = (later, engine.functions.no_gradients())
+        values = (xs, tape._replace(before=(), first=None), given)
+        start = (later, self.no_gradients(xs))
         size = block_size(xs.length)
         befores = self.recorder.before_blocks(tape, size)
-        (left, direct), along = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
-        return Found(direct, left, along)
+        (mus, (direct, begun)), along = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
+        return Found(direct, mus, along, begun)
 
-    def nothing_left(self) -> Left:
-        """Return what comes from behind a sequence's last step."""
+    def no_gradients(self, xs: Inputs) -> tuple[list[Array], tuple[Arrays, ...]]:
+        """Return zeros to sum `Found.direct` and `Found.begun` in."""
+        silent = self.no_signals()
+        return self.engine.functions.no_gradients(), silent if xs.fresh is not None else ((),) * len(silent)
+
+    def no_signals(self) -> tuple[Arrays, ...]:
+        """Return mu behind a sequence's last step."""
         groups = self.engine.graph.groups
-        mus = tuple(tuple(jnp.zeros(x.old.shape, x.old.dtype) for x in g.leaves) for g in groups)
-        return Left(mus, self.factored.silent())
+        return tuple(tuple(jnp.zeros(x.old.shape, x.old.dtype) for x in g.leaves) for g in groups)
 
-    def past(self, direct: list[Array], left: Left, traces: Arrays) -> list[Array]:
+    def past(self, direct: list[Array], mus: tuple[Arrays, ...], traces: Arrays) -> list[Array]:
         """Add what signals find in the traces at a window's start, ``mu . eps``."""
         result = list(direct)
         for layout, trace in zip(self.engine.layouts, traces, strict=True):
             slot = self.engine.functions.float_slot[layout.relation.weight]
-            if isinstance(layout, FactoredLayout):
-                found = layout.outer(trace.pre, self.factored.of(layout, left.outputs))
-            else:
-                found = layout.contract(left.mus[layout.route.group.index], trace)
+            found = layout.contract(mus[layout.route.group.index], trace)
             result[slot] = result[slot] + layout.to_weight(found)
         return result
 
@@ -269,27 +241,21 @@ class WindowBackward:
         xs: Inputs,
         points: Point,
         given: Given,
-        later: Left,
-        history: History,
+        mus: tuple[Arrays, ...],
         prepared: dict[int, Any],
         inputs: bool,
     ) -> Found:
         engine = self.engine
         opened = engine.signals.open(weights, points, given, points.new[0].shape[0], inputs)
         direct, signals, along = opened
-        of_groups = engine.signals.of_groups(signals)
         adjoints = [
             self.adjoint(g, weights, points, signal, mu, prepared)
-            for g, signal, mu in zip(engine.graph.groups, of_groups, later.mus, strict=True)
+            for g, signal, mu in zip(engine.graph.groups, engine.signals.of_groups(signals), mus, strict=True)
         ]
-        factored, outputs = self.factored.arrivals(points, of_groups, history, later.outputs)
         side = dict(zip(map(id, engine.signals.spatial.side_relations), signals.relations, strict=True))
         for relation in engine.graph.temporal:
             site = engine.functions.sites[id(relation)]
-            if id(relation) in factored:
-                posts = factored[id(relation)]
-            else:
-                posts = [a.posts[site] for a in adjoints if site in a.posts]
+            posts = [a.posts[site] for a in adjoints if site in a.posts]
             post = total(posts + ([side[id(relation)]] if id(relation) in side else []), posts[0])
             slot = engine.functions.float_slot[relation.weight]
             if isinstance(relation, Operation):
@@ -300,4 +266,9 @@ class WindowBackward:
         if inputs:
             kept = engine.signals.states_to_inputs(weights, points, [a.mus for a in adjoints])
             along = tuple(None if a is None else a + b for a, b in zip(along, kept, strict=True))
-        return Found(direct, Left(tuple(a.mu for a in adjoints), outputs), along)
+        return Found(direct, tuple(a.mu for a in adjoints), along, tuple(a.begun for a in adjoints))
+
+
+def sums(one: Any, other: Any) -> Any:
+    """Add two trees of arrays."""
+    return jax.tree.map(jnp.add, one, other)

@@ -97,7 +97,7 @@ class Backward:
         coupling = self.stages.engine.recursion.couplings.get(self.stage.group.index)
         if self.recursion == "coupled" and coupling is not None:
             own = {id(p.relation) for p in self.stage.own}
-            if coupling.double or {id(s.relation) for s in coupling.single} - own:
+            if coupling.double or coupling.operations or {id(s.relation) for s in coupling.single} - own:
                 raise NotFusable("a coupling through several products")
 
     def _find_needs(self) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from snntrace.compiler.graph import Graph, Group
-from snntrace.compiler.relations import Operation, Relation
+from snntrace.compiler.graph import Graph, Group, Route
+from snntrace.compiler.relations import Relation, Temporal
+from snntrace.executors.exact import FullLayout
 from snntrace.jaxprs import Equation, Variable
+from snntrace.memory import written
 
 if TYPE_CHECKING:
     from snntrace.executors.engine import Engine
@@ -77,7 +79,7 @@ class Approximations:
         found: list[Approximation] = []
         for group in self.graph.groups:
             if any(mine & r.relation.sources for r in self.graph.routes if r.group is group):
-                found += [*self.of_group(group), *self._of_factors(group, mine)]
+                found += self.of_group(group)
         for equation, sources in self.uses:
             if mine & sources:
                 found += [*self._through_a_weight(equation, mine), *self._into_other_states(equation)]
@@ -168,22 +170,6 @@ class Approximations:
                 "B_list with None for this group, or snntrace.D_RTRL",
             )
 
-    def _of_factors(self, group: Group, mine: set[Variable]) -> Iterator[Approximation]:
-        """List the operations of some parameters whose traces into a group are factored."""
-        if self.rule.decays is None:
-            return
-        pre, post = self.rule.decays
-        for route in self.graph.routes:
-            relation = route.relation
-            if route.group is group and isinstance(relation, Operation) and mine & relation.sources:
-                yield Approximation(
-                    f"which input met which state of {group.name}: the product of both pasts, smoothed by "
-                    f"{pre:.4g} and {post:.4g}, stands in for the sum over time of products",
-                    relation.equation.name,
-                    relation.equation.where,
-                    "snntrace.D_RTRL keeps a trace for each synapse",
-                )
-
     def _among_units(self, group: Group) -> Iterator[Approximation]:
         for relation in self._products_that_read(group, {leaf.old for leaf in group.leaves}):
             equation, _ = self._makers(relation)
@@ -239,7 +225,7 @@ class Approximations:
     def _through_a_weight(self, equation: Equation, mine: set[Variable]) -> Iterator[Approximation]:
         """List the groups on which an equation acts through another weight's operand."""
         for group in self.graph.groups:
-            if equation not in self.graph.operands(group):
+            if equation not in self.graph.operands(group) or self._traced_through(equation, group):
                 continue
             traced = any(mine & r.relation.sources for r in self.graph.routes)
             behind = "" if traced else "let it act behind it, `gate * (h @ w)` for `(gate * h) @ w`; "
@@ -252,5 +238,23 @@ class Approximations:
                         f"what it did to earlier values of {group.name} through {names}",
                         product.name,
                         product.where,
-                        behind + BPTT,
+                        behind + self._whole_trace(equation, group) + BPTT,
                     )
+
+    def _traced_through(self, equation: Equation, group: Group) -> bool:
+        """Whether traces hold what an equation's parameters do to a group through another weight."""
+        return any(
+            use[0] is equation
+            for route in self.graph.routes
+            if route.group is group and route.through
+            for use in route.relation.uses
+        )
+
+    def _whole_trace(self, equation: Equation, group: Group) -> str:
+        """Say what the exact trace of an equation's parameter takes."""
+        relations: list[Temporal] = [*self.graph.relations.operations, *self.graph.relations.elementwise]
+        acting = [r for r in relations if any(use[0] is equation for use in r.uses)]
+        if not acting:
+            return ""
+        n_bytes = sum(FullLayout(Route(r, group, None, True), r.weight, False).n_bytes for r in acting)
+        return f"compile with nondiagonal='exact', a trace of {written(n_bytes)}; "

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from snntrace.compiler.relations import Operation
 from snntrace.compiler.uniform import can_collapse
-from snntrace.executors.factored import FactoredLayout
 from snntrace.jaxprs import Equation, Variable
 from snntrace.report.approximation import Approximation, Approximations
 from snntrace.report.drawing import draw_report
@@ -202,12 +201,12 @@ class Report:
             The reason.
         """
         group, engine = layout.route.group, self.engine
-        if isinstance(layout, FactoredLayout):
-            return "the rule keeps what came in and what units made of it apart"
         if layout.collapsed:
             return "D and D_f are the same for all units"
         if not group.diagonal:
             return "units act on each other without a weight: every state has a sensitivity to every weight"
+        if layout.route.through:
+            return "it acts through another weight: every state has a sensitivity to each of its elements"
         if not layout.relation.mixing:
             return "each element of the parameter has its own"
         if not can_collapse(layout.route):
