@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.about import FREE, ZENKE
-from snntrace.datasets.packed import EventList, Packed, checked_split
+from snntrace.datasets.generated import Generated, at_least
+from snntrace.datasets.packed import EventList, Packed
 
 WHO = "Randman"
-SPLITS = ("train", "test")
 FINEST = 1e-3
 MOST_WAVES = 1000
 REFERENCE = 1024
 
 
-class Randman:
+class Randman(Generated):
     r"""Spike times on random smooth manifolds, one for each class.
 
     In class `c`, the point :math:`x \in [0, 1]^D` of a manifold makes unit `i` spike once, at
@@ -85,7 +83,6 @@ class Randman:
     """
 
     groups = None
-    splits = SPLITS
     licence = FREE
     bibtex = ZENKE
 
@@ -101,16 +98,11 @@ class Randman:
         duration: float = 0.1,
         seed: int = 0,
     ) -> None:
-        counts = {"n_classes": n_classes, "n_units": n_units, "n_per_class": n_per_class, "dim": dim}
-        for name, count in counts.items():
-            if operator.index(count) < 1:
-                raise ValueError(f"{WHO}: {name} must be at least 1, got {name}={count}. Raise it.")
+        super().__init__(split, seed)
+        at_least(WHO, n_classes=n_classes, n_units=n_units, n_per_class=n_per_class, dim=dim)
         for name, value in (("alpha", alpha), ("duration", duration)):
             if not 0 < value < np.inf:
                 raise ValueError(f"{WHO}: {name} must be positive and finite, got {name}={value}. Raise it.")
-        if operator.index(seed) < 0:
-            raise ValueError(f"{WHO}: seed must be at least 0, got seed={seed}. Raise it.")
-        self.split = checked_split(WHO, split, SPLITS)
         self.n_units: int = n_units
         self.duration: float = float(duration)
         self.class_names = tuple(str(c) for c in range(n_classes))
@@ -121,35 +113,12 @@ class Randman:
             waves = manifold(np.random.default_rng([seed, c]), n_units, dim, alpha)
             seen = points(waves, np.random.default_rng([seed, c, 0]).random((REFERENCE, dim)), alpha)
             low, high = seen.min(axis=0), seen.max(axis=0)
-            part = 1 + SPLITS.index(self.split)
+            part = 1 + self.splits.index(self.split)
             values = points(waves, np.random.default_rng([seed, c, part]).random((n_per_class, dim)), alpha)
             times = duration * np.clip((values - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
             order = np.argsort(times, axis=1, kind="stable")
             found += zip(np.take_along_axis(times, order, axis=1), order, strict=True)
         self._recordings = Packed(WHO, found)
-
-    def __len__(self) -> int:
-        """Return the number of recordings.
-
-        Returns
-        -------
-        int
-            The number.
-        """
-        return len(self.labels)
-
-    def __repr__(self) -> str:
-        """Return one line with the sizes.
-
-        Returns
-        -------
-        str
-            The line.
-        """
-        return (
-            f"Randman({self.split}: {len(self)} recordings, {self.n_units} units, "
-            f"{len(self.class_names)} classes)"
-        )
 
     def events(self, index: int) -> EventList:
         """Return the events of one recording: each unit spikes once.

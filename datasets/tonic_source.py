@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snntrace.datasets.transforms.kinds import checked, geometry, places, seconds, units_of
+from snntrace.datasets.transforms.arguments import geometry
+from snntrace.datasets.transforms.kinds import checked, places, seconds, units_of
 
 WHO = "TonicSource"
 

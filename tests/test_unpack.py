@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from snntrace.datasets.archives import extract
 from snntrace.datasets.files.events import DataFileError
-from snntrace.datasets.unpack import Limits, decompress, extract, unpacked
+from snntrace.datasets.unpack import Limits, decompress, unpacked
 
 MEMBERS = {"Train/3/00001.bin": b"abcde", "Train/4/00002.bin": bytes(100_000), "Read me.txt": b"hello"}
 

@@ -9,13 +9,13 @@ from snntrace.datasets.transforms.drops import add_noise as add_noise
 from snntrace.datasets.transforms.drops import drop_area as drop_area
 from snntrace.datasets.transforms.drops import drop_events as drop_events
 from snntrace.datasets.transforms.drops import drop_time as drop_time
+from snntrace.datasets.transforms.flips import flip_left_right as flip_left_right
+from snntrace.datasets.transforms.flips import flip_polarity as flip_polarity
+from snntrace.datasets.transforms.flips import flip_up_down as flip_up_down
 from snntrace.datasets.transforms.mixing import blend as blend
 from snntrace.datasets.transforms.mixing import cut_mix as cut_mix
 from snntrace.datasets.transforms.mixing import event_mix as event_mix
 from snntrace.datasets.transforms.places import crop_space as crop_space
-from snntrace.datasets.transforms.places import flip_left_right as flip_left_right
-from snntrace.datasets.transforms.places import flip_polarity as flip_polarity
-from snntrace.datasets.transforms.places import flip_up_down as flip_up_down
 from snntrace.datasets.transforms.places import jitter_space as jitter_space
 from snntrace.datasets.transforms.places import merge_polarities as merge_polarities
 from snntrace.datasets.transforms.places import pool_space as pool_space

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from snntrace.datasets.transforms.kinds import number
+from snntrace.datasets.transforms.arguments import number
 
 Transform = Callable[[Any, np.random.Generator], Any]
 """From a recording and a generator to a recording."""

@@ -8,15 +8,13 @@ from typing import Any
 import brainunit as u
 import numpy as np
 
+from snntrace.datasets.transforms.arguments import geometry, number, quantity
 from snntrace.datasets.transforms.kinds import (
     Recording,
     Sensor,
     checked,
-    geometry,
     made,
-    number,
     places,
-    quantity,
     seconds,
     selected,
     together,

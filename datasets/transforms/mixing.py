@@ -7,18 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from snntrace.datasets.transforms.arguments import geometry, number
 from snntrace.datasets.transforms.drops import in_rectangle, rectangle
-from snntrace.datasets.transforms.kinds import (
-    Recording,
-    Sensor,
-    checked,
-    geometry,
-    number,
-    places,
-    seconds,
-    selected,
-    together,
-)
+from snntrace.datasets.transforms.kinds import Recording, Sensor, checked, places, seconds, selected, together
 
 GRID = 16
 """Points along each axis at which a mask is evaluated to find its level."""

@@ -8,15 +8,8 @@ from typing import Any
 import brainunit as u
 import numpy as np
 
-from snntrace.datasets.transforms.kinds import (
-    Recording,
-    checked,
-    number,
-    quantity,
-    retimed,
-    seconds,
-    selected,
-)
+from snntrace.datasets.transforms.arguments import number, quantity
+from snntrace.datasets.transforms.kinds import Recording, checked, retimed, seconds, selected
 
 SACCADE = 105 * u.ms
 """How long N-MNIST's camera takes for each of its three saccades."""

@@ -1,19 +1,16 @@
-"""Generated recordings with the statistics of SHD and N-MNIST, for where the real ones are not at hand."""
+"""Generated words with the statistics of SHD, for where the real ones are not at hand."""
 
 from __future__ import annotations
 
-import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.about import ABOUT
-from snntrace.datasets.camera import SaccadeCamera
-from snntrace.datasets.digits import load_images
-from snntrace.datasets.packed import EventList, checked_split, row_of
+from snntrace.datasets.generated import Generated, at_least
+from snntrace.datasets.packed import EventList, row_of
 
-SPLITS = ("train", "test")
 UNITS = 700
 STRIPES = 3
 FRAMES = 64
@@ -21,11 +18,6 @@ SPEAKERS = {"train": 10, "test": 12}
 MEAN_EVENTS = 7_500.0
 MEAN_DURATION = 0.725
 CENTRE, BREADTH = 560.0, 130.0
-SENSOR = 34
-CAMERA: dict[str, Any] = {"amplitude": 3.5, "saccade_ms": 102.5, "threshold": 0.34, "noise_hz": 0.3}
-CONTRASTS = (0.12, 1.0)
-BORDER = (1, 2)
-EVERY_FIFTH = 5
 
 
 class Word(NamedTuple):
@@ -49,7 +41,7 @@ class Word(NamedTuple):
     peaks: NDArray[np.float64]
 
 
-class SHDLike:
+class SHDLike(Generated):
     r"""Generated words with rates, durations, units, classes and speakers as those of SHD.
 
     A class is a word: three stripes that wander over the 700 units while it is spoken, as the formants of
@@ -102,20 +94,14 @@ class SHDLike:
     (SHDLike(train: 40 recordings, 700 units, 20 classes), True)
     """
 
-    splits = SPLITS
     n_units = UNITS
     class_names = ABOUT["shd_like"].class_names
     licence = ABOUT["shd_like"].licence
     duration = 1.4
 
     def __init__(self, split: str | None = None, *, n_per_class: int = 50, seed: int = 0) -> None:
-        self.split = checked_split("SHDLike", split, SPLITS)
-        if operator.index(n_per_class) < 1 or operator.index(seed) < 0:
-            raise ValueError(
-                f"SHDLike: n_per_class must be at least 1 and seed at least 0, got n_per_class={n_per_class} "
-                f"and seed={seed}. Raise them."
-            )
-        self.seed = seed
+        super().__init__(split, seed)
+        at_least("SHDLike", n_per_class=n_per_class)
         classes = len(self.class_names)
         self.labels: NDArray[np.int64] = np.tile(np.arange(classes), n_per_class)
         # Each speaker says each word before any of them says one again.
@@ -123,29 +109,6 @@ class SHDLike:
         for array in (self.labels, self.groups):
             array.setflags(write=False)
         self._words = [word(np.random.default_rng([seed, 0, c])) for c in range(classes)]
-
-    def __len__(self) -> int:
-        """Return the number of recordings.
-
-        Returns
-        -------
-        int
-            The number.
-        """
-        return len(self.labels)
-
-    def __repr__(self) -> str:
-        """Return one line with the sizes.
-
-        Returns
-        -------
-        str
-            The line.
-        """
-        return (
-            f"SHDLike({self.split}: {len(self)} recordings, {self.n_units} units, "
-            f"{len(self.class_names)} classes)"
-        )
 
     def events(self, index: int) -> EventList:
         """Return the events of one recording.
@@ -171,7 +134,7 @@ class SHDLike:
         said = self._words[self.labels[row]]
         voice = np.random.default_rng([self.seed, 1, int(self.groups[row])])
         shift, speed = 20.0 * voice.standard_normal(), np.exp(0.12 * voice.standard_normal())
-        rng = np.random.default_rng([self.seed, 2, SPLITS.index(self.split), row])
+        rng = np.random.default_rng([self.seed, 2, self.splits.index(self.split), row])
         shift += 8.0 * rng.standard_normal()
         duration = float(np.clip(said.duration * speed * np.exp(0.08 * rng.standard_normal()), 0.2, 1.37))
         strength = MEAN_EVENTS * np.exp(0.2 * rng.standard_normal()) * said.duration / MEAN_DURATION
@@ -233,110 +196,3 @@ def activity(said: Word, shift: float) -> NDArray[np.float64]:
         strength = np.exp(-0.5 * ((time - peak) / length) ** 2)
         rates += 6.0 * strength * np.exp(-0.5 * ((units - place) / width) ** 2)
     return rates
-
-
-class NMNISTLike:
-    """Generated digits with sensor, rates, durations and classes as those of N-MNIST.
-
-    The 1,797 digits that come with scikit-learn, with a border as wide as that of MNIST's, seen by a
-    simulated camera of 34 x 34 pixels in three saccades (see `SaccadeCamera`), whose threshold, contrast and
-    noise are such that recordings have as many events as those of N-MNIST. Every fifth digit is of the test
-    part.
-
-    Parameters
-    ----------
-    split : {'train', 'test'}, optional
-        Which digits to take. Default: ``'train'``.
-    seed : int, default 0
-        Seed of what is random. One seed always gives the same events.
-
-    Attributes
-    ----------
-    labels : int64 array of shape (n_recordings,)
-        The digit.
-    class_names : tuple of str
-        ``"0"`` to ``"9"``.
-    n_units : int
-        2312 = 2 * 34 * 34, in the order of `NMNIST`.
-    sensor : (int, int)
-        ``(34, 34)``, width and height.
-    groups : None
-        The data do not say who wrote a digit.
-    duration : float, in s
-        No event is later.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range.
-
-    Examples
-    --------
-    >>> from snntrace.datasets import NMNISTLike
-    >>> NMNISTLike("test")
-    NMNISTLike(test: 360 recordings, 2312 units)
-    """  # noqa: DOC502
-
-    groups = None
-    splits = SPLITS
-    sensor = (SENSOR, SENSOR)
-    class_names = ABOUT["nmnist_like"].class_names
-    licence = ABOUT["nmnist_like"].licence
-
-    def __init__(self, split: str | None = None, *, seed: int = 0) -> None:
-        self.split = checked_split("NMNISTLike", split, SPLITS)
-        if operator.index(seed) < 0:
-            raise ValueError(f"NMNISTLike: seed must be at least 0, got seed={seed}. Raise it.")
-        self.seed = seed
-        self._camera = SaccadeCamera(np.random.default_rng([seed]), sensor=SENSOR, **CAMERA)
-        self.n_units, self.duration = self._camera.n_units, self._camera.duration
-        images, labels = load_images()
-        rows = np.flatnonzero((np.arange(len(labels)) % EVERY_FIFTH == 0) == (self.split == "test"))
-        self.labels: NDArray[np.int64] = labels[rows]
-        self.labels.setflags(write=False)
-        self._pictures = np.pad(images[rows], ((0, 0), BORDER, BORDER))
-
-    def __len__(self) -> int:
-        """Return the number of recordings.
-
-        Returns
-        -------
-        int
-            The number.
-        """
-        return len(self.labels)
-
-    def __repr__(self) -> str:
-        """Return one line with the sizes.
-
-        Returns
-        -------
-        str
-            The line.
-        """
-        return f"NMNISTLike({self.split}: {len(self)} recordings, {self.n_units} units)"
-
-    def events(self, index: int) -> EventList:
-        """Return the events of one digit, in order of time.
-
-        Parameters
-        ----------
-        index : int
-            Number of the digit, ``0 .. len(self) - 1``.
-
-        Returns
-        -------
-        times : float64 array of shape (n_events,), in s
-            When.
-        units : int64 array of shape (n_events,)
-            Which unit.
-
-        Raises
-        ------
-        IndexError
-            If there is no such digit.
-        """  # noqa: DOC502
-        row = row_of("NMNISTLike", index, len(self))
-        rng = np.random.default_rng([self.seed, SPLITS.index(self.split), row])
-        # Some digits are faint, so that numbers of events differ as those of N-MNIST do.
-        return self._camera.look(self._pictures[row] * rng.uniform(*CONTRASTS), rng)
