@@ -13,7 +13,7 @@ from snntrace.datasets.camera import SaccadeCamera as SaccadeCamera
 from snntrace.datasets.catalogue import DATASETS as DATASETS
 from snntrace.datasets.catalogue import open_dataset as open_dataset
 from snntrace.datasets.digits import SaccadeDigits as SaccadeDigits
-from snntrace.datasets.download import DownloadError as DownloadError
+from snntrace.datasets.download_transfer import DownloadError as DownloadError
 from snntrace.datasets.dvs_gesture import DVSGesture as DVSGesture
 from snntrace.datasets.encoders import delta_code as delta_code
 from snntrace.datasets.encoders import latency_code as latency_code
@@ -27,12 +27,11 @@ from snntrace.datasets.folds import leave_one_group_out as leave_one_group_out
 from snntrace.datasets.heidelberg import SHD as SHD
 from snntrace.datasets.heidelberg import SSC as SSC
 from snntrace.datasets.loader import batches as batches
-from snntrace.datasets.lookalike import NMNISTLike as NMNISTLike
-from snntrace.datasets.lookalike import SHDLike as SHDLike
 from snntrace.datasets.mnist import MNIST as MNIST
 from snntrace.datasets.mnist import FashionMNIST as FashionMNIST
 from snntrace.datasets.ncaltech101 import NCaltech101 as NCaltech101
 from snntrace.datasets.nmnist import NMNIST as NMNIST
+from snntrace.datasets.nmnist_like import NMNISTLike as NMNISTLike
 from snntrace.datasets.ntidigits import NTIDIGITS18 as NTIDIGITS18
 from snntrace.datasets.protocol import SpikeDataset as SpikeDataset
 from snntrace.datasets.randman import Randman as Randman
@@ -40,6 +39,7 @@ from snntrace.datasets.samples import Sample as Sample
 from snntrace.datasets.samples import Streams as Streams
 from snntrace.datasets.samples import streams as streams
 from snntrace.datasets.shd import SpikeFile as SpikeFile
+from snntrace.datasets.shd_like import SHDLike as SHDLike
 from snntrace.datasets.sources import obtain as obtain
 from snntrace.datasets.split import by_group as by_group
 from snntrace.datasets.split import hold_out as hold_out

@@ -14,6 +14,7 @@ from snntrace.datasets.braille_pickle import is_pickle, tables_of_pickle
 from snntrace.datasets.encoders import delta_code
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.sources import located
 from snntrace.datasets.unpack import is_gzip
 
 WHO = "BrailleLetters"
@@ -43,8 +44,10 @@ class BrailleLetters:
 
     Parameters
     ----------
-    path : str or Path
-        The .npz or .pkl.gz file.
+    path : str or Path, optional
+        The .npz or .pkl.gz file. Default: where downloads are kept (`snntrace.datasets.sources.data_folder`).
+    download : bool, default False
+        Download the file if it is not there, to the folder `path`.
     threshold : float, default 1.0
         Change of a reading (0 to 255) that makes an event.
 
@@ -104,13 +107,19 @@ class BrailleLetters:
         "(2022)."
     )
 
-    def __init__(self, path: str | os.PathLike[str], *, threshold: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        download: bool = False,
+        threshold: float = 1.0,
+    ) -> None:
         if not 0 < threshold < np.inf:
             raise ValueError(
                 f"{WHO}: threshold must be positive and finite, got threshold={threshold}. Give "
                 f"a positive one."
             )
-        self.path = Path(path).expanduser()
+        self.path = located("braille", path, None, download)
         self.threshold = float(threshold)
         taxels, lengths, letters, repetitions = tables_of(self.path)
         self._readings = taxels

@@ -16,15 +16,16 @@ from snntrace.datasets.digits import SaccadeDigits
 from snntrace.datasets.dvs_gesture import DVSGesture, is_dvs_gesture
 from snntrace.datasets.event_folder import EventFolder, is_event_folder
 from snntrace.datasets.heidelberg import SHD, SSC, is_part_of
-from snntrace.datasets.lookalike import NMNISTLike, SHDLike
 from snntrace.datasets.mnist import MNIST, FashionMNIST, is_fashion_mnist, is_mnist
 from snntrace.datasets.ncaltech101 import NCaltech101, is_ncaltech101
 from snntrace.datasets.nmnist import NMNIST, is_nmnist
+from snntrace.datasets.nmnist_like import NMNISTLike
 from snntrace.datasets.ntidigits import NTIDIGITS18, is_ntidigits
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.randman import Randman
 from snntrace.datasets.shd import SpikeFile
-from snntrace.datasets.sources import SOURCES, data_folder, is_there, obtain
+from snntrace.datasets.shd_like import SHDLike
+from snntrace.datasets.sources import SOURCES, data_folder, is_there, located
 from snntrace.datasets.spoken import SpokenWords, is_spoken
 from snntrace.datasets.store import SpikeStore, is_store
 from snntrace.datasets.unpack import is_packed, packs
@@ -156,7 +157,7 @@ def open_dataset(
         if DATASETS[chosen].recognises is None:
             return opened(chosen, None, split, options)
         if not path.exists():
-            return opened(chosen, downloaded(chosen, None, split, download), split, options)
+            return opened(chosen, located(chosen, None, split, download), split, options)
         chosen = None
     if download:
         if chosen is None:
@@ -164,7 +165,7 @@ def open_dataset(
                 f"open_dataset: download must come with the name of a data set, got source={str(source)!r} "
                 f"and name=None. Give one of {', '.join(SOURCES)} as name."
             )
-        path = downloaded(chosen, path, split, download)
+        path = located(chosen, path, split, download)
     if not path.exists():
         raise FileNotFoundError(
             f"open_dataset: source must be a known data set, got source={str(source)!r}, which does not "
@@ -234,41 +235,6 @@ def recognised(path: Path) -> str:
         f"open_dataset: source must be a known data set, got the {kind} source={str(path)!r} that no "
         f"reader knows. Give {KNOWN}; unzip archives first."
     )
-
-
-def downloaded(name: str, folder: Path | None, split: str | None, download: bool) -> Path:
-    """Return where a data set is that has been downloaded.
-
-    Parameters
-    ----------
-    name : str
-        Name of the data set.
-    folder : Path or None
-        Where to look for it; None: where downloads are kept.
-    split : str or None
-        The official part that is wanted; None for the one for training.
-    download : bool
-        Download what is not there.
-
-    Returns
-    -------
-    Path
-        Its file or folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    """
-    part = split or next(iter(DATASETS[name].about.splits), None)
-    place = data_folder(name) if folder is None else folder
-    if not download and (name not in SOURCES or not is_there(name, place, part)):
-        how = f"give download=True, call `snntrace data download {name}`, or " if name in SOURCES else ""
-        raise FileNotFoundError(
-            f"open_dataset: {name} must be on this machine, got nothing in {place}. Please {how}give the "
-            f"path of {DATASETS[name].what}."
-        )
-    return obtain(name, place, split=part)
 
 
 def opened(name: str, path: Path | None, split: str | None, options: dict[str, Any]) -> SpikeDataset:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from snntrace.datasets.packed import checked_split
 from snntrace.datasets.shd import SpikeFile
+from snntrace.datasets.sources import located
 
 ENDINGS = (".h5", ".h5.gz", ".h5.zip")
 
@@ -19,11 +20,13 @@ class SHD(SpikeFile):
 
     Parameters
     ----------
-    path : str or Path
+    path : str or Path, optional
         The folder with ``shd_train.h5`` and ``shd_test.h5``, each as it is or compressed (``.gz``, ``.zip``);
-        or one of these files.
+        or one of these files. Default: where downloads are kept (`snntrace.datasets.sources.data_folder`).
     split : {'train', 'test'}, optional
         The official part to take. Default: the file's own, if `path` is one; else ``'train'``.
+    download : bool, default False
+        Download what is not there, to the folder `path`.
     cache_folder : str or Path, optional
         Where the decompressed content of a compressed file is kept.
     ordered : bool, default True
@@ -63,19 +66,21 @@ class SHD(SpikeFile):
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | None = None,
         split: str | None = None,
         *,
+        download: bool = False,
         cache_folder: str | Path | None = None,
         ordered: bool = True,
     ) -> None:
-        file, self.split = self._part(Path(path).expanduser(), split)
+        checked_split(type(self).__name__, split, self.splits)
+        file, self.split = self._part(located(self.stem, path, split, download), split)
         SpikeFile.__init__(self, file, cache_folder=cache_folder, ordered=ordered)
 
     def _part(self, path: Path, split: str | None) -> tuple[Path, str]:
         """Find the file of a part."""
         who = type(self).__name__
-        wanted = checked_split(who, split, self.splits)
+        wanted = split or self.splits[0]
         if path.is_file():
             own = next((part for part in self.splits if path.name.startswith(f"{self.stem}_{part}.")), "")
             if split not in {None, own}:
@@ -92,7 +97,7 @@ class SHD(SpikeFile):
         raise FileNotFoundError(
             f"{who}: path must be a folder with {self.stem}_{wanted}.h5, as it is or with .gz or .zip, got "
             f"path={path} with {', '.join(there) or 'none of the parts'}. Download it from "
-            f"https://zenkelab.org/datasets/, or give download=True to open_dataset."
+            f"https://zenkelab.org/datasets/, or give download=True."
         )
 
 
@@ -101,12 +106,12 @@ class SSC(SHD):
 
     Parameters
     ----------
-    path : str or Path
+    path : str or Path, optional
         The folder with ``ssc_train.h5``, ``ssc_valid.h5`` and ``ssc_test.h5``, or one of these files, as of
         `SHD`.
     split : {'train', 'valid', 'test'}, optional
         The official part to take.
-    cache_folder, ordered
+    download, cache_folder, ordered
         As of `SHD`.
 
     References

@@ -14,6 +14,7 @@ from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.idx import read_idx
 from snntrace.datasets.packed import EventList, checked_split, row_of
 from snntrace.datasets.picture_codes import PictureCode
+from snntrace.datasets.sources import located
 
 PREFIXES = {"train": "train", "test": "t10k"}
 KINDS = {
@@ -23,7 +24,7 @@ KINDS = {
 FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")
 FIRST_CLOTHES = {"train": [9, 0, 0, 3, 0, 2, 7, 2, 5, 5], "test": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]}
 """The first labels of Fashion-MNIST, whose files have the names of MNIST's."""
-WHERE = "Download the four files, such as train-images-idx3-ubyte.gz, or give download=True to open_dataset."
+WHERE = "Download the four files, such as train-images-idx3-ubyte.gz, or give download=True."
 
 
 class MNIST:
@@ -34,12 +35,14 @@ class MNIST:
 
     Parameters
     ----------
-    path : str or Path
+    path : str or Path, optional
         The folder of the files ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-...`` (or
         ``.idx3-ubyte``), compressed (``.gz``) or not; or a folder in which they are in ``raw`` or
-        ``MNIST/raw``.
+        ``MNIST/raw``. Default: where downloads are kept (`snntrace.datasets.sources.data_folder`).
     split : {'train', 'test'}, optional
         The official part to take. Default: ``'train'``.
+    download : bool, default False
+        Download what is not there, to the folder `path`.
     encoding : {'rate', 'poisson', 'latency', 'camera'}, default 'rate'
         ``'rate'``: each pixel gives events at equal intervals (``duration`` 0.1 s, ``max_rate`` 100 Hz).
         ``'poisson'``: each is a Poisson process of that rate.
@@ -98,6 +101,7 @@ class MNIST:
 
     groups = None
     splits = tuple(PREFIXES)
+    name = "mnist"
     names = DIGITS
     licence = ABOUT["mnist"].licence
     citation = (
@@ -107,9 +111,10 @@ class MNIST:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         split: str | None = None,
         *,
+        download: bool = False,
         encoding: str = "rate",
         seed: int = 0,
         **options: Any,
@@ -117,7 +122,7 @@ class MNIST:
         who = type(self).__name__
         self.split = checked_split(who, split, self.splits)
         self.encoding, self.seed = encoding, seed
-        images, labels = files_of(Path(path).expanduser(), self.split, who)
+        images, labels = files_of(located(self.name, path, self.split, download), self.split, who)
         self.path = images.parent
         self.pictures: NDArray[np.uint8] = read_idx(images, axes=3)
         self.labels: NDArray[np.int64] = read_idx(labels, axes=1).astype(np.int64)
@@ -190,7 +195,7 @@ class FashionMNIST(MNIST):
 
     Parameters
     ----------
-    path, split, encoding, seed, **options
+    path, split, download, encoding, seed, **options
         As of `MNIST`.
 
     References
@@ -199,6 +204,7 @@ class FashionMNIST(MNIST):
     Algorithms", arXiv:1708.07747 (2017).
     """
 
+    name = "fashion_mnist"
     names = CLOTHES
     licence = ABOUT["fashion_mnist"].licence
     citation = (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.hdf5 import FOREIGN, own_table
+from snntrace.datasets.sources import located
 
 WHO = "NTIDIGITS18"
 SPLITS = ("train", "test")
@@ -33,10 +34,12 @@ class NTIDIGITS18:
 
     Parameters
     ----------
-    path : str or Path
-        The HDF5 file.
+    path : str or Path, optional
+        The HDF5 file. Default: where downloads are kept (`snntrace.datasets.sources.data_folder`).
     split : {'train', 'test'}, default 'train'
         The official part to take.
+    download : bool, default False
+        Download the file if it is not there, to the folder `path`.
     ordered : bool, default True
         Refuse a recording in which time goes backwards. False: keep its events as they are.
 
@@ -81,10 +84,17 @@ class NTIDIGITS18:
         "Streams, Frontiers in Neuroscience 12, 23 (2018)."
     )
 
-    def __init__(self, path: str | os.PathLike[str], split: str = "train", *, ordered: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        split: str = "train",
+        *,
+        download: bool = False,
+        ordered: bool = True,
+    ) -> None:
         if split not in SPLITS:
             raise ValueError(f"{WHO}: split must be 'train' or 'test', got split={split!r}. Choose one.")
-        self.path = Path(path).expanduser()
+        self.path = located("ntidigits", path, split, download)
         self.split = split
         self.ordered = ordered
         # For its errors: HDF5 says the same of a missing file and of a damaged one.

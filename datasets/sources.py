@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snntrace.datasets.download import Source, download, held
-from snntrace.datasets.unpack import cache_folder, decompress, extract
+from snntrace.datasets.about import ABOUT
+from snntrace.datasets.archives import extract
+from snntrace.datasets.download import download
+from snntrace.datasets.download_part import held
+from snntrace.datasets.download_source import Source
+from snntrace.datasets.unpack import cache_folder, decompress
 
 WHO = "obtain"
 Told = Callable[[str, int, int | None], None]
@@ -279,6 +283,47 @@ def obtain(
                 if not (place / remote.leaves).exists():
                     fetch(remote, place, told, options)
     return place / SOURCES[name][0].leaves if len(SOURCES[name]) == 1 else place
+
+
+def located(
+    name: str, path: str | os.PathLike[str] | None, split: str | None = None, download: bool = False
+) -> Path:
+    """Return where a data set is; download what is not there, if that is wanted.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    path : str or Path, optional
+        Its folder or file. Default: where downloads are kept (`data_folder`).
+    split : str, optional
+        The official part that is wanted. Default: the one for training.
+    download : bool, default False
+        Download what is not in the folder.
+
+    Returns
+    -------
+    Path
+        Its file or folder. One that is named need not exist.
+
+    Raises
+    ------
+    FileNotFoundError
+        If none is named, and the data set has not been downloaded.
+    """
+    place = data_folder(name) if path is None else Path(path).expanduser()
+    part = split or next(iter(ABOUT[name].splits), None)
+    if download and not place.is_file():
+        return obtain(name, place, split=part)
+    if path is not None:
+        return place
+    if name not in SOURCES or not is_there(name, place, part):
+        how = f"give download=True, call `snntrace data download {name}`, or " if name in SOURCES else ""
+        raise FileNotFoundError(
+            f"{name}: the data set must be on this machine, got nothing in {place}. Please {how}give its "
+            f"path."
+        )
+    return obtain(name, place, split=part)
 
 
 def fetch(remote: Remote, place: Path, told: Told | None, options: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from snntrace.datasets.download import held
+from snntrace.datasets.download_part import held
 from snntrace.datasets.shd import SpikeFile
 from snntrace.datasets.unpack import cache_folder as default_folder
 

@@ -1,17 +1,22 @@
+import errno
 import gzip
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from flaky_server import serving
 
-from snntrace.datasets.download import DownloadError, Source, download
+from snntrace.datasets import DownloadError
+from snntrace.datasets.download import download
+from snntrace.datasets.download_source import Source
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -91,6 +96,48 @@ def test_a_server_that_stalls_before_its_answer_is_given_up(tmp_path):
     ):
         get(server, tmp_path, attempts=2)
     assert left(tmp_path) == []
+
+
+NO_WAY = [
+    OSError(errno.ENETUNREACH, "Network is unreachable"),
+    socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+    TimeoutError("timed out"),
+    OSError("Tunnel connection failed: 403 Forbidden"),
+]
+
+
+@pytest.mark.parametrize("fault", NO_WAY, ids=str)
+def test_a_server_that_no_way_leads_to_is_given_up_at_once(fault, tmp_path, monkeypatch):
+    limits = []
+
+    def fails(address, timeout, *arguments):
+        limits.append(timeout)
+        raise fault
+
+    monkeypatch.setattr(socket, "create_connection", fails)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s"))
+    source = Source("a.bin", ("http://one.invalid/a", "https://two.invalid/a"), MD5)
+    with pytest.raises(DownloadError, match=r"one\.invalid/a: no way to it.*two.*: no way.*https_proxy"):
+        download(source, tmp_path, timeout=600.0)
+    assert len(limits) == 2
+    assert max(limits) <= 10
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("fault", NO_WAY[:3], ids=str)
+def test_a_way_that_is_lost_for_a_while_is_waited_for(fault, tmp_path, monkeypatch):
+    connect, faults = socket.create_connection, [None, fault, fault, None]
+
+    def sometimes(*arguments, **options):
+        if (now := faults.pop(0)) is not None:
+            raise now
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(socket, "create_connection", sometimes)
+    with serving(CONTENT, plan=[("cut", 100_000)]) as server:
+        assert get(server, tmp_path).read_bytes() == CONTENT
+    assert ranges(server) == [None, "bytes=100000-"]
+    assert faults == []
 
 
 @pytest.mark.parametrize("tag", ['"1"', None])
@@ -286,7 +333,7 @@ def test_a_proxy_of_the_environment_is_asked(tmp_path, monkeypatch):
         assert path.read_bytes() == CONTENT
         assert proxy.seen[0][0] == "http://data.invalid/b/a.bin"
         monkeypatch.setenv("no_proxy", "data.invalid")
-        with pytest.raises(DownloadError, match="no connection"):
+        with pytest.raises(DownloadError, match="no way to it"):
             download(Source("b.bin", ("http://data.invalid/b",), MD5), tmp_path, attempts=1, **QUICK)
     assert len(proxy.seen) == 1
 
@@ -342,7 +389,8 @@ def test_two_threads_ask_once(tmp_path):
 
 OTHER = """
 import hashlib, pathlib, sys
-from snntrace.datasets.download import Source, download
+from snntrace.datasets.download import download
+from snntrace.datasets.download_source import Source
 path = download(Source("a.bin", (sys.argv[1],), sys.argv[2]), sys.argv[3], timeout=0.4, wait=0.01)
 print(hashlib.md5(path.read_bytes()).hexdigest())
 """

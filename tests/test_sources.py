@@ -11,8 +11,19 @@ from flaky_server import serving
 from typer.testing import CliRunner
 
 from snntrace.cli import app
-from snntrace.datasets import DATASETS, MNIST, NMNIST, SHD, DownloadError, SpikeFile, obtain, open_dataset
-from snntrace.datasets.download import Source
+from snntrace.datasets import (
+    DATASETS,
+    MNIST,
+    NMNIST,
+    SHD,
+    SSC,
+    DownloadError,
+    NCaltech101,
+    SpikeFile,
+    obtain,
+    open_dataset,
+)
+from snntrace.datasets.download_source import Source
 from snntrace.datasets.sources import BY_HAND, SOURCES, Remote, data_folder
 
 EVENT = bytes([3, 33, 0x80, 1, 0])
@@ -76,10 +87,27 @@ def test_a_part_is_downloaded_unpacked_and_found_again(server, tmp_path):
     assert asked(server) == ["Test.zip"]
     assert sorted(p.name for p in (tmp_path / "data" / "nmnist").iterdir()) == ["Test"]
     assert len(open_dataset("nmnist", split="test")) == 1
-    with pytest.raises(FileNotFoundError, match=r"nmnist must be on this machine.*data download nmnist"):
+    with pytest.raises(FileNotFoundError, match=r"nmnist: .* on this machine.*data download nmnist"):
         open_dataset("nmnist")
     assert open_dataset("nmnist", download=True).labels.tolist() == [3]
     assert asked(server) == ["Test.zip", "Train.zip"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "split", "label"),
+    [(NMNIST, "test", 4), (NCaltech101, None, 0), (SHD, None, 1), (SSC, "valid", 3), (MNIST, None, 7)],
+)
+def test_a_class_downloads_its_own_data(kind, split, label, server, tmp_path):
+    part = {} if split is None else {"split": split}
+    with pytest.raises(FileNotFoundError, match=r"^\w+: the data set must be on this machine.*download=True"):
+        kind(**part)
+    assert kind(download=True, **part).labels.tolist() == [label]
+    asked = len(server.seen)
+    assert kind(**part).labels.tolist() == [label]
+    assert kind(download=True, **part).labels.tolist() == [label]
+    assert len(server.seen) == asked
+    assert kind(tmp_path / "mine", download=True, **part).labels.tolist() == [label]
+    assert len(server.seen) > asked
 
 
 def test_an_archive_in_an_archive_is_unpacked(server):
