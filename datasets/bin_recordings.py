@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.files.contents import contents
+from snntrace.datasets.files.contents import contents, expect_file
 from snntrace.datasets.files.nmnist_bin import units_of
 
 
@@ -40,6 +41,7 @@ class BinRecordings:
         self.ordered = ordered
         self._bytes: NDArray[np.uint8] | None = None
         self._pointers = np.zeros(len(files) + 1, np.int64)
+        self._expected = bytearray(len(files))
         if preload:
             self._preload()
 
@@ -72,13 +74,39 @@ class BinRecordings:
         ------
         IndexError
             If there is no such recording.
+        """  # noqa: DOC502
+        return self._read(self._row(index))
+
+    def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """Return the events of several recordings, whose files the system reads side by side.
+
+        Parameters
+        ----------
+        indices : iterable of int
+            Numbers of the recordings.
+
+        Returns
+        -------
+        list of (times, units)
+            As `events` gives them.
         """
+        rows = [self._row(index) for index in indices]
+        for row in rows:
+            if self._bytes is None and not self._expected[row]:
+                expect_file(self.files[row])
+                self._expected[row] = 1
+        return [self._read(row) for row in rows]
+
+    def _row(self, index: int) -> int:
         row = operator.index(index)
         if not 0 <= row < len(self.files):
             raise IndexError(
                 f"{self.who}: index must be in 0 .. {len(self) - 1}, got index={index}. Choose an existing "
                 f"recording."
             )
+        return row
+
+    def _read(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         file = self.files[row]
         if self._bytes is None:
             raw = contents(file, self.who)

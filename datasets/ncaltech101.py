@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.bin_recordings import BinRecordings, recordings_in
 from snntrace.datasets.files.nmnist_bin import NCALTECH101 as SENSOR
+from snntrace.datasets.sources import located
 
 FOLDER = "Caltech101"
-WHERE = "Download N-Caltech101 (doi:10.17632/cy6cvx3ryv.1) and unzip Caltech101.zip."
+WHERE = "Give download=True, or unzip Caltech101.zip of N-Caltech101 (doi:10.17632/cy6cvx3ryv.1)."
 
 
 class NCaltech101:
@@ -25,8 +27,11 @@ class NCaltech101:
 
     Parameters
     ----------
-    path : str or Path
-        The folder ``Caltech101``, or the one that holds it.
+    path : str or Path, optional
+        The folder ``Caltech101``, or the one that holds it. Default: where downloads are kept
+        (`snntrace.datasets.sources.data_folder`).
+    download : bool, default False
+        Download what is not there, to the folder `path`.
     preload : bool, default False
         Read all files now and keep their bytes, 5 an event.
     ordered : bool, default True
@@ -82,8 +87,15 @@ class NCaltech101:
         "Neuromorphic Datasets Using Saccades, Frontiers in Neuroscience 9, 437 (2015)."
     )
 
-    def __init__(self, path: str | os.PathLike[str], *, preload: bool = False, ordered: bool = True) -> None:
-        given = Path(path).expanduser()
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        download: bool = False,
+        preload: bool = False,
+        ordered: bool = True,
+    ) -> None:
+        given = located("ncaltech101", path, None, download)
         if not given.exists():
             raise FileNotFoundError(
                 f"NCaltech101: path must be an existing folder, got path={given}. {WHERE}"
@@ -163,6 +175,21 @@ class NCaltech101:
             If it cannot be read.
         """  # noqa: DOC502
         return self._recordings.events(index)
+
+    def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """Return the events of several recordings, whose files the system reads side by side.
+
+        Parameters
+        ----------
+        indices : iterable of int
+            Numbers of the recordings.
+
+        Returns
+        -------
+        list of (times, units)
+            As `events` gives them.
+        """
+        return self._recordings.events_of(indices)
 
 
 def class_folders(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.bin_recordings import BinRecordings, recordings_in
 from snntrace.datasets.files.nmnist_bin import NMNIST as SENSOR
+from snntrace.datasets.sources import located
 
 DIGITS = tuple(str(digit) for digit in range(10))
 OFFICIAL = {"train": 60_000, "test": 10_000}
 LAYOUT = "folders Train and Test, each with folders 0 to 9 of .bin files"
-WHERE = "Download N-MNIST (doi:10.17632/468j46mzdv.1) and unzip Train.zip and Test.zip."
+WHERE = "Give download=True, or unzip Train.zip and Test.zip of N-MNIST (doi:10.17632/468j46mzdv.1)."
 
 
 class NMNIST:
@@ -30,10 +32,13 @@ class NMNIST:
 
     Parameters
     ----------
-    path : str or Path
-        The folder that holds ``Train`` and ``Test`` (of any case), or one of these itself.
+    path : str or Path, optional
+        The folder that holds ``Train`` and ``Test`` (of any case), or one of these itself. Default: where
+        downloads are kept (`snntrace.datasets.sources.data_folder`).
     split : {'train', 'test'}, optional
         The official part to take. Default: the folder's own, if `path` is one part; else ``'train'``.
+    download : bool, default False
+        Download what is not there, to the folder `path`.
     preload : bool, default False
         Read all files now and keep their bytes, 5 an event (1.3 GB for the training part).
     ordered : bool, default True
@@ -97,13 +102,14 @@ class NMNIST:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         split: str | None = None,
         *,
+        download: bool = False,
         preload: bool = False,
         ordered: bool = True,
     ) -> None:
-        self.path, self.split = part_of(Path(path).expanduser(), split)
+        self.path, self.split = part_of(located("nmnist", path, split, download), split)
         self.ordered = ordered
         files: list[str] = []
         labels: list[int] = []
@@ -186,6 +192,21 @@ class NMNIST:
             If it cannot be read.
         """  # noqa: DOC502
         return self._recordings.events(index)
+
+    def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """Return the events of several recordings, whose files the system reads side by side.
+
+        Parameters
+        ----------
+        indices : iterable of int
+            Numbers of the recordings.
+
+        Returns
+        -------
+        list of (times, units)
+            As `events` gives them.
+        """
+        return self._recordings.events_of(indices)
 
 
 def part_of(path: Path, split: str | None) -> tuple[Path, str]:

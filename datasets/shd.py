@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
-from snntrace.datasets.hdf5 import FOREIGN, own_table
-from snntrace.datasets.heaps import Heaps
-from snntrace.datasets.store_decoding import read_part
+from snntrace.datasets.hdf5 import FOREIGN
+from snntrace.datasets.shd_decoding import read_events
+from snntrace.datasets.shd_tables import REQUIRED, read_tables
 from snntrace.datasets.unpack import is_packed, unpacked
-
-ROWS_A_SCAN = 1024
-REQUIRED = ("spikes/times", "spikes/units", "labels")
-OPTIONAL = ("extra/speaker", "extra/keys")
-MOST_CLASSES = 1 << 16
-LAYOUT = "/spikes/times, /spikes/units and /labels, with one row a recording"
+from snntrace.datasets.vlen_rows import VlenRows
 
 
 class SpikeFile:
@@ -123,7 +118,7 @@ class SpikeFile:
         self._opened_path = unpacked(self.path, folder) if is_packed(self.path) else self.path
         self._closed = False
         self._file: Any = None
-        self._heaps: Any = None
+        self._columns: tuple[VlenRows, VlenRows] | None = None
         self._process = -1
         try:
             self._read_tables()
@@ -165,7 +160,7 @@ class SpikeFile:
         dict
             The state.
         """
-        return self.__dict__ | {"_file": None, "_heaps": None, "_process": -1}
+        return self.__dict__ | {"_file": None, "_columns": None, "_process": -1}
 
     def __repr__(self) -> str:
         """Return one line with the path and the sizes.
@@ -192,11 +187,8 @@ class SpikeFile:
         The first use reads the times of the whole file.
         """
         ends = np.zeros(len(self))
-        for start in range(0, len(self), ROWS_A_SCAN):
-            rows = slice(start, min(start + ROWS_A_SCAN, len(self)))
-            for offset, row in enumerate(self._rows(rows)[0]):
-                if row.size:
-                    ends[start + offset] = self._in_seconds(row, start + offset).max()
+        for row in range(len(self)):
+            ends[row] = self._in_seconds(self._raw(row)[0], row).max(initial=0.0)
         ends.setflags(write=False)
         return ends
 
@@ -228,11 +220,10 @@ class SpikeFile:
             If the recording contradicts itself, or the file is closed.
         """
         row = self._row(index)
-        (times,), (units,) = self._rows(slice(row, row + 1))
-        return self._checked(row, times, units)
+        return self._checked(row, *self._raw(row))
 
     def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-        """Return the events of several recordings, several times as fast as one by one.
+        """Return the events of several recordings.
 
         Parameters
         ----------
@@ -244,13 +235,10 @@ class SpikeFile:
         list of (times, units)
             As `events` gives them.
         """
-        rows = np.array([self._row(index) for index in indices], np.int64)
-        if rows.size == 0:
-            return []
-        # HDF5 wants each row once, in ascending order.
-        distinct, places = np.unique(rows, return_inverse=True)
-        times, units = self._rows(distinct)
-        return [self._checked(int(distinct[k]), times[k], units[k]) for k in places]
+        rows = [self._row(index) for index in indices]
+        for column in self._opened_columns():
+            column.expect(rows)
+        return [self._checked(row, *self._raw(row)) for row in rows]
 
     def _row(self, index: int) -> int:
         row = operator.index(index)
@@ -261,19 +249,28 @@ class SpikeFile:
             )
         return row
 
-    def _rows(self, rows: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        file = self._open()
+    def _raw(self, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        times, units = self._opened_columns()
         try:
-            times, units = file["spikes/times"], file["spikes/units"]
-            for table in (times, units):
-                self._heaps.check(table, rows)
-            return times[rows], units[rows]
+            return times[row], units[row]
         except FOREIGN as error:
-            first = rows.start if isinstance(rows, slice) else rows[0]
-            raise DataFileError(
-                f"SpikeFile: recordings must be readable, got {error} in recording {first} or one after it "
-                f"of {self.path}. Download the file again."
-            ) from error
+            raise self._unreadable(error, f" in recording {row}") from error
+
+    def _opened_columns(self) -> tuple[VlenRows, VlenRows]:
+        file = self._open()
+        if self._columns is None:
+            try:
+                times, units = (VlenRows(file, file[name]) for name in REQUIRED[:2])
+            except FOREIGN as error:
+                raise self._unreadable(error) from error
+            self._columns = times, units
+        return self._columns
+
+    def _unreadable(self, error: Exception, where: str = "") -> DataFileError:
+        return DataFileError(
+            f"SpikeFile: recordings must be readable, got {error}{where} of {self.path}. Download the file "
+            f"again."
+        )
 
     def _checked(
         self, row: int, raw_times: NDArray[Any], raw_units: NDArray[Any]
@@ -287,7 +284,7 @@ class SpikeFile:
         if self.ordered and native:
             # In one pass; what it finds to be wrong is found again below, for the error.
             seconds, found = np.empty(raw_times.size), np.empty(raw_units.size, np.int64)
-            if read_part(raw_times, raw_units, 1.0, self.n_units, 0.0, seconds, found) < 0:
+            if read_events(raw_times, raw_units, self.n_units, seconds, found) < 0:
                 return seconds, found
         times = self._in_seconds(raw_times, row)
         if self.ordered and (times[1:] < times[:-1]).any():
@@ -328,12 +325,12 @@ class SpikeFile:
                     f"({error}). Unzip .zip archives first; download a damaged file again."
                 ) from error
             self._process = os.getpid()
-            self._heaps = Heaps(self._file)
+            self._columns = None
         return self._file
 
     def _read_tables(self) -> None:
         try:
-            self._read_file(self._open())
+            tables = read_tables(self._open(), self.path)
         except FOREIGN as error:
             if str(error).startswith("SpikeFile"):
                 raise
@@ -341,57 +338,7 @@ class SpikeFile:
                 f"SpikeFile: the tables of {self.path} must be readable, got {error}. Download the file "
                 f"again."
             ) from error
-
-    def _read_file(self, file: Any) -> None:
-        tables = {name: own_table(file, name, "SpikeFile", self.path) for name in (*REQUIRED, *OPTIONAL)}
-        for name in REQUIRED:
-            if tables[name] is None:
-                raise DataFileError(
-                    f"SpikeFile: {self.path} must have {LAYOUT}, got no data set /{name}. "
-                    f"Is it a file of SHD or SSC? It holds: {', '.join(sorted(file)) or 'nothing'}."
-                )
-        for name, kinds in (("spikes/times", "f"), ("spikes/units", "iu")):
-            element = h5py.check_vlen_dtype(tables[name].dtype)
-            if element is None or np.dtype(element).kind not in kinds:
-                wanted = "floating-point seconds" if kinds == "f" else "integers"
-                raise ValueError(
-                    f"SpikeFile: /{name} of {self.path} must be variable-length rows of {wanted}, got "
-                    f"dtype={tables[name].dtype if element is None else element}. Convert the file to SHD's "
-                    f"layout."
-                )
-        shapes = {name: tables[name].shape for name in REQUIRED}
-        if len(set(shapes.values())) != 1 or len(shapes["labels"]) != 1 or shapes["labels"][0] == 0:
-            raise ValueError(
-                f"SpikeFile: {self.path} must have {LAYOUT} (at least one), got the shapes {shapes}. "
-                f"Repair or download the file again."
-            )
-        self.labels = self._column(tables["labels"], shapes["labels"])
-        speakers = tables["extra/speaker"]
-        self.speakers = None if speakers is None else self._column(speakers, shapes["labels"])
-        self.class_names = self._names(tables["extra/keys"])
-
-    def _column(self, table: Any, shape: tuple[int]) -> NDArray[np.int64]:
-        if table.shape != shape or table.dtype.kind not in "iu":
-            raise ValueError(
-                f"SpikeFile: {table.name} of {self.path} must be {shape[0]} integers, got "
-                f"shape={table.shape} and dtype={table.dtype}. Repair or download the file again."
-            )
-        column: NDArray[np.int64] = table[:].astype(np.int64)
-        column.setflags(write=False)
-        return column
-
-    def _names(self, keys: Any) -> tuple[str, ...]:
-        lowest, highest = int(self.labels.min()), int(self.labels.max())
-        # Without names there is one for each number, and a damaged label may be any number.
-        raw = [str(label) for label in range(min(highest + 1, MOST_CLASSES))] if keys is None else keys[:]
-        names = tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in raw)
-        if lowest < 0 or highest >= len(names):
-            raise ValueError(
-                f"SpikeFile: the labels of {self.path} must be in 0 .. {len(names) - 1}, for /extra/keys "
-                f"names {len(names)} classes, got labels {lowest} .. {highest}. Repair or download the file "
-                f"again."
-            )
-        return names
+        self.labels, self.speakers, self.class_names = tables
 
     def _in_seconds(self, raw: NDArray[Any], row: int) -> NDArray[np.float64]:
         times = raw.astype(np.float64)

@@ -95,11 +95,11 @@ def few_recordings(n: int = 25) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield np.sort(rng.uniform(0, 1, size)).astype("float16"), rng.integers(0, 70, size)
 
 
-def write_store(path: Path, level: int) -> None:
+def write_store(path: Path, kind: str) -> None:
     from snntrace.datasets import StoreInfo, StoreWriter
 
     info = StoreInfo(70, ("a", "b", "c"), grouped_by="speaker", source="made", licence="CC0")
-    with StoreWriter(path, info, level=level, block=256, overwrite=True) as writer:
+    with StoreWriter(path, info, time_type=kind, overwrite=True) as writer:
         for i, (times, units) in enumerate(few_recordings()):
             writer.append(times, units, i % 3, group=i // 9, split=("train", "test")[i > 15])
 
@@ -114,11 +114,11 @@ def read_store(path: Path) -> Any:
     return found
 
 
-def write_shd(path: Path, **options: Any) -> None:
+def write_shd(path: Path, before: int = 0, **options: Any) -> None:
     import h5py
 
     rows = list(few_recordings())
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", userblock_size=before) as file:
         for k, (name, kind) in enumerate((("times", "float16"), ("units", "uint16"))):
             table = file.create_dataset(f"spikes/{name}", len(rows), h5py.vlen_dtype(kind), **options)
             for i, row in enumerate(rows):
@@ -292,11 +292,12 @@ def cases() -> dict[str, Case]:
 
     from snntrace.datasets.event_folder import TABLE
 
-    crc, gz = "zip's CRC-32", "gzip's CRC-32"
+    crc, gz, sums = "zip's CRC-32", "gzip's CRC-32", "CRC-32 of recordings and tables"
     found = [
-        Case("packed.spikes", lambda path: write_store(path, 4), read_store, "CRC-32 of blocks and tables"),
-        Case("plain.spikes", lambda path: write_store(path, 0), read_store, "CRC-32 of blocks and tables"),
+        Case("half.spikes", lambda path: write_store(path, "float16"), read_store, sums),
+        Case("double.spikes", lambda path: write_store(path, "float64"), read_store, sums),
         Case("shd.h5", write_shd, read_shd),
+        Case("packed.h5", lambda path: write_shd(path, chunks=(7,), compression=4), read_shd),
         Case("shd.h5.gz", write_gzip, read_shd, gz),
         Case("ntidigits.hdf5", write_ntidigits, read_ntidigits),
         Case("letters.npz", lambda path: write_letters(path, np.savez), read_letters, crc),

@@ -60,6 +60,41 @@ def contents(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
     return np.frombuffer(_opened(path, who, _bytes), np.uint8)
 
 
+def expect(handle: int, start: int, size: int) -> None:
+    """Have the system read a part of a file ahead, where it can, so that several are read side by side.
+
+    Parameters
+    ----------
+    handle : int
+        The open file.
+    start, size : int, in bytes
+        Which part; a size of 0 is up to the end.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(handle, start, size, os.POSIX_FADV_WILLNEED)
+
+
+def expect_file(path: str | os.PathLike[str]) -> None:
+    """Have the system read a file ahead; what is wrong with it shows when it is read.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    """
+    try:
+        handle = os.open(path, FLAGS)
+    except OSError:
+        return
+    try:
+        expect(handle, 0, 0)
+    except OSError:
+        # Not of a pipe or a device.
+        pass
+    finally:
+        os.close(handle)
+
+
 def header(raw: NDArray[np.uint8], mark: bytes) -> tuple[list[str], int]:
     """Return the lines of text that a file starts with.
 
