@@ -179,7 +179,7 @@ class Sink:
 
 
 @contextlib.contextmanager
-def new_file(target: Path, who: str) -> Iterator[h5py.File]:
+def new_file(target: Path, who: str, **options: Any) -> Iterator[h5py.File]:
     """Open a new HDF5 file that takes its name when it is whole, and is removed after an error.
 
     Parameters
@@ -188,6 +188,8 @@ def new_file(target: Path, who: str) -> Iterator[h5py.File]:
         Its name; an existing file is replaced.
     who : str
         Name of the caller, for the message.
+    **options : dict
+        Of `h5py.File`.
 
     Yields
     ------
@@ -202,18 +204,38 @@ def new_file(target: Path, who: str) -> Iterator[h5py.File]:
     temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}.part")
     try:
         sink = Sink(temporary)
-        with contextlib.closing(sink), h5py.File(sink, "w") as file:
+        with contextlib.closing(sink), h5py.File(sink, "w", **options) as file:
             yield file
         temporary.replace(target)
     except (OSError, RuntimeError) as error:
         if OURS.match(str(error)):
             raise
-        raise OSError(
-            f"{who}: {target} must be on a disk that has room and may be written, got {reason(error)}. "
-            f"Nothing is left of it; make room or take another folder."
-        ) from error
+        raise unwritable(who, target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unwritable(who: str, target: Path, error: Exception) -> OSError:
+    """Return the error for a file that cannot be written.
+
+    Parameters
+    ----------
+    who : str
+        Name of the caller.
+    target : Path
+        The file.
+    error : Exception
+        What happened.
+
+    Returns
+    -------
+    OSError
+        The error.
+    """
+    return OSError(
+        f"{who}: {target} must be on a disk that has room and may be written, got {reason(error)}. "
+        f"Nothing is left of it; make room or take another folder."
+    )
 
 
 def reason(error: Exception) -> str:

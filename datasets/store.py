@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import NoReturn, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.hdf5 import FOREIGN
-from snntrace.datasets.store_decoding import read_part
-from snntrace.datasets.store_file import Place, StoreFile
-from snntrace.datasets.store_layout import COLUMNS, FORMAT, TIMES, WHO, StoreInfo, damaged
+from snntrace.datasets.store_file import StoreFile
+from snntrace.datasets.store_layout import FORMAT, TIMES, WHO, StoreInfo, damaged
+from snntrace.datasets.store_packing import unpack
 
 Events = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -25,15 +24,15 @@ Events = tuple[NDArray[np.float64], NDArray[np.int64]]
 class SpikeStore:
     r"""A file of spike recordings in the container that any data set converts to.
 
-    The file is HDF5. Events of all recordings follow each other in ``/events/units`` and ``/events/times``,
-    in blocks that are compressed one by one; recording ``i`` is
+    The file is HDF5. Recordings are packed one by one, in as many bits as their units and the steps of their
+    times need; recording ``i`` is
 
     .. math:: \mathrm{events}[p_i : p_{i+1}]
 
-    with ``/recordings/pointers`` :math:`p`. A recording is read by reading its blocks. Each block and each
-    table has a checksum, so that a damaged file is refused and never read as something else.
+    with ``/recordings/places`` :math:`p`, and read in one go. Each recording and each table has a checksum,
+    so that a damaged file is refused and never read as something else.
 
-    The tables are in memory (some 40 bytes a recording), events on disk. An object may be shared by threads
+    The tables are in memory (some 70 bytes a recording), events on disk. An object may be shared by threads
     and used after a fork; a copy made by pickle opens the file again.
 
     Parameters
@@ -196,10 +195,10 @@ class SpikeStore:
         DataFileError
             If the recording is damaged.
         """  # noqa: DOC502
-        return self.events_of([index])[0]
+        return self._read(self._row(index))
 
     def events_of(self, indices: Iterable[int]) -> list[Events]:
-        """Return the events of several recordings, each block read once.
+        """Return the events of several recordings.
 
         Parameters
         ----------
@@ -211,7 +210,9 @@ class SpikeStore:
         list of (times, units)
             As `events` gives them.
         """
-        return self._read([self._row(index) for index in indices])
+        rows = [self._row(index) for index in indices]
+        self._file.expect(rows)
+        return [self._read(row) for row in rows]
 
     def check(self) -> None:
         """Read every event of every recording, of all parts.
@@ -222,7 +223,7 @@ class SpikeStore:
             If one is damaged.
         """  # noqa: DOC502
         for row in range(len(self._file)):
-            self._read([row])
+            self._read(row)
 
     def close(self) -> None:
         """Close the file; doing so twice is allowed."""
@@ -250,47 +251,29 @@ class SpikeStore:
             )
         return int(self._rows[row])
 
-    def _numbers(self, row: int) -> range:
-        """Return the numbers of the blocks that a recording is in."""
-        start, stop = self._file.tables["pointers"][row : row + 2].tolist()
-        size = self._file.block
-        return range(start // size, -(-stop // size) if stop > start else start // size)
-
-    def _read(self, rows: list[int]) -> list[Events]:
-        numbers = dict.fromkeys(number for row in rows for number in self._numbers(row))
-        blocks = self._file.blocks([(column, number) for number in numbers for column in COLUMNS])
-        return [self._at(row, blocks) for row in rows]
-
-    def _at(self, row: int, blocks: dict[Place, NDArray[Any]]) -> Events:
-        tables, size = self._file.tables, self._file.block
-        start, stop = int(tables["pointers"][row]), int(tables["pointers"][row + 1])
+    def _read(self, row: int) -> Events:
+        tables = self._file.tables
+        start, stop = tables["pointers"][row : row + 2].tolist()
         times, units = np.empty(stop - start), np.empty(stop - start, np.int64)
-        last = 0.0
-        for number in self._numbers(row):
-            begin, end = max(start - number * size, 0), min(stop - number * size, size)
-            here = slice(number * size + begin - start, number * size + end - start)
-            stored = blocks["times", number][begin:end]
-            fault = read_part(
-                stored, blocks["units", number][begin:end], TIMES[self._file.time_type][1],
-                self.n_units, last, times[here], units[here],
-            )  # fmt: skip
-            if fault >= 0:
-                before = times[here.start + fault - 1] if fault else last
-                at = here.start + fault, row
-                self._refuse_event(at, stored[fault], blocks["units", number][begin + fault], before)
-            last = times[here.stop - 1]
+        dtype, scale = TIMES[self._file.time_type]
+        fault, event = unpack(self._file.words(row), dtype, scale, self.n_units, times, units)
+        if fault:
+            self._refuse(row, fault, event)
+        last = times[-1] if times.size else 0.0
         if last != tables["ends"][row]:
             must = f"the last event must be at {tables['ends'][row]} s, as the table says"
             damaged(self.path, f"recording {row}", must, f"{last} s")
         return times, units
 
-    def _refuse_event(self, at: tuple[int, int], stored: Any, unit: Any, before: float) -> NoReturn:
-        place = "event {} of recording {}".format(*at)
-        if unit >= self.n_units:
-            damaged(self.path, place, f"units must be in 0 .. {self.n_units - 1}", unit)
-        time = float(stored) * TIMES[self._file.time_type][1]
-        got = f"{time} after {before}" if math.isfinite(time) and before > 0 else time
-        damaged(self.path, place, "times must be finite and must not be negative or decrease", got)
+    def _refuse(self, row: int, fault: str, event: int) -> NoReturn:
+        if fault == "size":
+            n = int(np.diff(self._file.tables["pointers"])[row])
+            damaged(self.path, f"recording {row}", f"its words must be those of {n} events", "others")
+        must = {
+            "times": f"times must be finite numbers of {self.time_type} and not negative or decrease",
+            "units": f"units must be in 0 .. {self.n_units - 1}",
+        }[fault]
+        damaged(self.path, f"event {event} of recording {row}", must, "another one")
 
 
 def is_store(path: Path) -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 from snntrace.datasets.hdf5 import new_file
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.store import SpikeStore
-from snntrace.datasets.store_layout import BLOCKS, TIMES, StoreInfo, encode_times
-from snntrace.datasets.store_writer import LEVEL, InexactTimes, StoreWriter
+from snntrace.datasets.store_layout import TIMES, StoreInfo, encode_times
+from snntrace.datasets.store_writer import InexactTimes, StoreWriter
 
 PROBED = 8
 AT_ONCE = 64
@@ -25,8 +25,6 @@ def convert(
     data: SpikeDataset | Mapping[str, SpikeDataset],
     path: str | os.PathLike[str],
     *,
-    level: int = LEVEL,
-    block: int | None = None,
     sort: bool = False,
     allow_empty: bool = False,
     overwrite: bool = False,
@@ -43,10 +41,6 @@ def convert(
         The recordings; or the official parts by their names, such as ``{"train": ..., "test": ...}``.
     path : str or Path
         The file to make.
-    level : int, default 4
-        Compression, 0 to 9.
-    block : int, optional
-        Events of a block. Default: about those of a recording.
     sort : bool, default False
         Sort events by time, in place of refusing recordings in which times decrease.
     allow_empty : bool, default False
@@ -95,11 +89,10 @@ def convert(
             "convert: groups must be known for all parts or none, got both. Write each part to a "
             "file of its own."
         )
-    kinds, size = probe(first)
+    kinds = probe(first)
     for kind in kinds:
         writer = StoreWriter(
-            path, info_of(first), time_type=kind, level=level, block=block or size, sort=sort,
-            allow_empty=allow_empty, overwrite=overwrite,
+            path, info_of(first), time_type=kind, sort=sort, allow_empty=allow_empty, overwrite=overwrite,
         )  # fmt: skip
         try:
             with writer:
@@ -143,8 +136,8 @@ def info_of(data: SpikeDataset) -> StoreInfo:
     )
 
 
-def probe(data: SpikeDataset) -> tuple[list[str], int]:
-    """Look at a few recordings.
+def probe(data: SpikeDataset) -> list[str]:
+    """Tell from a few recordings how times can be stored.
 
     Parameters
     ----------
@@ -153,17 +146,13 @@ def probe(data: SpikeDataset) -> tuple[list[str], int]:
 
     Returns
     -------
-    kinds : list of str
+    list of str
         Time types that keep the times of these recordings, the smallest first.
-    size : int
-        A block of the events of one of them, to a power of two.
     """
     rows = np.unique(np.linspace(0, len(data) - 1, PROBED).astype(int))
     probed = [np.asarray(data.events(int(row))[0], np.float64) for row in rows]
     possible = [times[np.isfinite(times)] for times in probed]
-    kinds = [kind for kind in TIMES if all(encode_times(times, kind) is not None for times in possible)]
-    mean = max(float(np.mean([times.size for times in probed])), 1.0)
-    return kinds, int(np.clip(1 << int(np.log2(mean)), BLOCKS[0], 1 << 16))
+    return [kind for kind in TIMES if all(encode_times(times, kind) is not None for times in possible)]
 
 
 def fill(writer: StoreWriter, parts: Mapping[Any, SpikeDataset], progress: Progress | None = None) -> None:

@@ -1,10 +1,9 @@
-"""What is where in a spike store, and how a block of events is packed."""
+"""What a spike store holds: its version, the types of its numbers, and what it says of itself."""
 
 from __future__ import annotations
 
 import json
 import os
-import zlib
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
@@ -12,14 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.events import DataFileError
-from snntrace.datasets.store_decoding import join_planes
 
 WHO = "SpikeStore"
 FORMAT = "snntrace-spikes"
 VERSION = 1
-COLUMNS = ("units", "times")
-BLOCKS = (1 << 8, 1 << 20)
-"""Fewest and most events of a block."""
 MOST_UNITS = 1 << 32
 AGAIN = "Copy the file again, or convert its source again with `snntrace data convert`."
 
@@ -127,22 +122,6 @@ class StoreInfo:
             raise ValueError(f"{WHO}: metadata must have all entries, got {error!r}. {AGAIN}") from error
 
 
-def units_type(n_units: int) -> np.dtype[Any]:
-    """Return the smallest number type for units.
-
-    Parameters
-    ----------
-    n_units : int
-        Number of units.
-
-    Returns
-    -------
-    dtype
-        Of 2 or 4 bytes, little-endian.
-    """
-    return np.dtype("<u2" if n_units <= 1 << 16 else "<u4")
-
-
 def encode_times(times: NDArray[np.float64], kind: str) -> NDArray[Any] | None:
     """Return times as they are stored.
 
@@ -160,106 +139,12 @@ def encode_times(times: NDArray[np.float64], kind: str) -> NDArray[Any] | None:
     """
     dtype, seconds = TIMES[kind]
     with np.errstate(over="ignore"):
-        whole = np.rint(times / seconds) if dtype.kind == "u" else times
+        # Zero may have a sign, which makes its bits those of a large number.
+        whole = np.rint(times / seconds) if dtype.kind == "u" else times + 0.0
         if dtype.kind == "u" and whole.size and whole.max() >= 2.0 ** (8 * dtype.itemsize):
             return None
         stored = whole.astype(dtype)
     return stored if np.array_equal(stored.astype(np.float64) * seconds, times) else None
-
-
-WORTH = 0.9
-HEADER, END = b"\x78\x9c", b"\x03\x00"
-"""What a zlib stream starts with, and its last block, which is empty."""
-
-
-def pack(block: NDArray[Any], level: int) -> bytes:
-    """Pack a block of one column as HDF5's filters shuffle and deflate do.
-
-    Each plane of bytes is compressed by itself, and one that hardly gets smaller is stored within the stream:
-    times and units have such low bytes, and reading takes half the time so.
-
-    Parameters
-    ----------
-    block : array
-        The elements.
-    level : int
-        0: as it is; 1 to 9: the first bytes of all elements, then the second ones, compressed.
-
-    Returns
-    -------
-    bytes
-        What is stored.
-    """
-    if level == 0:
-        return block.tobytes()
-    planes = block.view(np.uint8).reshape(block.size, block.itemsize).T
-    sum_of_all = zlib.adler32(planes.tobytes()).to_bytes(4, "big")
-    return HEADER + b"".join(deflated(plane.tobytes(), level) for plane in planes) + END + sum_of_all
-
-
-def deflated(plane: bytes, level: int) -> bytes:
-    """Return blocks of a deflate stream, which refer to nothing before them and end at a whole byte.
-
-    Parameters
-    ----------
-    plane : bytes
-        The content.
-    level : int
-        Compression, 1 to 9.
-
-    Returns
-    -------
-    bytes
-        The blocks: compressed ones, or stored ones if these are hardly longer.
-    """
-    best = b""
-    for tried in (level, 0):
-        packer = zlib.compressobj(tried, zlib.DEFLATED, -zlib.MAX_WBITS)
-        best = packer.compress(plane) + packer.flush(zlib.Z_FULL_FLUSH)
-        if len(best) < WORTH * len(plane):
-            break
-    return best
-
-
-def unpack(data: bytes, dtype: np.dtype[Any], size: int, packed: bool) -> NDArray[Any]:
-    """Return the elements of a packed block.
-
-    Parameters
-    ----------
-    data : bytes
-        What `pack` gave.
-    dtype : dtype
-        Number type.
-    size : int
-        Number of elements; no more memory than they need is used.
-    packed : bool
-        False where the level was 0.
-
-    Returns
-    -------
-    array of shape (size,)
-        The elements.
-
-    Raises
-    ------
-    ValueError
-        If it is no such block.
-    """
-    length = size * dtype.itemsize
-    raw = data
-    if packed:
-        inflate = zlib.decompressobj()
-        try:
-            raw = inflate.decompress(data, length + 1)
-        except zlib.error as error:
-            raise ValueError(str(error)) from error
-    if len(raw) != length:
-        raise ValueError(f"{len(raw)} bytes in place of {length}")
-    if not packed:
-        return np.frombuffer(raw, dtype)
-    numbers = np.empty(size, f"u{dtype.itemsize}")
-    join_planes(np.frombuffer(raw, np.uint8), numbers)
-    return numbers.view(dtype.newbyteorder("="))
 
 
 def damaged(path: str | os.PathLike[str], place: str, must: str, got: object, do: str = AGAIN) -> NoReturn:

@@ -8,29 +8,28 @@ import secrets
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snntrace.datasets.hdf5 import OURS, reason
-from snntrace.datasets.store_file import StoreFile
+from snntrace.datasets.hdf5 import new_file, unwritable
+from snntrace.datasets.store_file import WORD, StoreFile
 from snntrace.datasets.store_layout import (
-    BLOCKS,
-    COLUMNS,
     FORMAT,
     TIMES,
     VERSION,
     StoreInfo,
     encode_times,
-    pack,
-    units_type,
 )  # fmt: skip
+from snntrace.datasets.store_packing import PACKING, pack
 
 WHO = "StoreWriter"
-LEVEL = 4
-BLOCK = 1 << 12
+COLUMNS = ("sizes", "words", "sums", "ends", "labels", "groups", "splits")
+"""What is noted of each recording."""
+COPIED = 1 << 17
+"""Words that are copied at once."""
 
 
 class InexactTimes(ValueError):
@@ -40,9 +39,9 @@ class InexactTimes(ValueError):
 class StoreWriter:
     """Write recordings to a spike store.
 
-    The file gets its name when it is complete: until `finish` it has a hidden name that ends in ``.part``,
-    which no reader takes for a store. Used as a context manager, the writer finishes at the end of the block,
-    and removes what it wrote if the block ends in an error.
+    Events are collected in a hidden file whose name ends in ``.part``; `finish` makes the store of them, and
+    gives it its name when it is complete. Used as a context manager, the writer finishes at the end of the
+    block, and removes what it wrote if the block ends in an error.
 
     Parameters
     ----------
@@ -52,10 +51,6 @@ class StoreWriter:
         Units, classes, source.
     time_type : {'float64', 'float32', 'us', 'float16'}, default 'float64'
         How times are stored; ``'us'`` are whole microseconds. A time that would be changed is refused.
-    level : int, default 4
-        Compression, 1 to 9; 0 for none, which is read several times as fast.
-    block : int, default 4096
-        Events of a block. A recording is read by reading its blocks, so it should be shorter than most.
     sort : bool, default False
         Sort the events of each recording by time, in place of refusing times that decrease.
     allow_empty : bool, default False
@@ -89,8 +84,6 @@ class StoreWriter:
         info: StoreInfo,
         *,
         time_type: str = "float64",
-        level: int = LEVEL,
-        block: int = BLOCK,
         sort: bool = False,
         allow_empty: bool = False,
         overwrite: bool = False,
@@ -102,24 +95,19 @@ class StoreWriter:
             raise ValueError(
                 f"{WHO}: time_type must be one of {tuple(TIMES)}, got time_type={time_type!r}. Choose one."
             )
-        if not (0 <= level <= 9 and BLOCKS[0] <= block <= BLOCKS[1]):
-            raise ValueError(
-                f"{WHO}: level must be in 0 .. 9 and block in {BLOCKS[0]} .. {BLOCKS[1]}, got level={level} "
-                f"and block={block}. Leave them out."
-            )
         self._check_free()
         if not self.path.parent.is_dir():
             raise FileNotFoundError(
                 f"{WHO}: path must be in an existing folder, got path={self.path}. Make the folder first."
             )
-        self.time_type, self.level, self.block = time_type, level, block
-        self._pending: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
-        self._waiting = self._n_events = self._n_blocks = 0
-        self._sums: dict[str, list[int]] = {name: [] for name in COLUMNS}
-        self._rows: dict[str, list[Any]] = {"ends": [], "sizes": [], "labels": [], "groups": [], "splits": []}
+        self.time_type = time_type
+        self._rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._temporary = self.path.with_name(f".{self.path.name}-{secrets.token_hex(4)}.part")
-        self._file: Any = None
-        self._open()
+        self._events: BinaryIO | None = None
+        try:
+            self._events = self._temporary.open("x+b")
+        except OSError as error:
+            raise unwritable(WHO, self.path, error) from error
 
     @classmethod
     def extending(
@@ -143,8 +131,7 @@ class StoreWriter:
         """
         old = StoreFile(Path(path).expanduser())
         writer = cls(
-            old.path, old.info, time_type=old.time_type, level=old.level, block=old.block, sort=sort,
-            allow_empty=allow_empty, overwrite=True,
+            old.path, old.info, time_type=old.time_type, sort=sort, allow_empty=allow_empty, overwrite=True,
         )  # fmt: skip
         try:
             writer._take(old)
@@ -205,10 +192,7 @@ class StoreWriter:
         ValueError
             If the events or the label cannot be, or the writer is closed.
         """  # noqa: DOC501
-        if self._file is None:
-            raise ValueError(
-                f"{WHO}: the writer must be open, got a closed one for {self.path}. Make a new one."
-            )
+        events = self._open_events()
         when, where = self._checked(times, units)
         if not 0 <= label < len(self.info.class_names):
             self._refuse(f"label must be in 0 .. {len(self.info.class_names) - 1}", f"label={label}")
@@ -222,14 +206,15 @@ class StoreWriter:
                 f"{WHO}: times of recording {len(self._rows['labels'])} must be storable as {self.time_type} "
                 f"without a change, got others for {self.path}. Take another time_type; 'float64' takes all."
             )
-        row = when[-1] if when.size else 0.0, when.size, int(label), group, split
-        for name, entry in zip(self._rows, row, strict=True):
-            self._rows[name].append(entry)
-        self._push("units", where.astype(units_type(self.info.n_units)))
-        self._push("times", stored)
-        self._waiting += when.size
-        if self._waiting >= self.block:
-            self._flush()
+        packed = pack(stored, where).tobytes()
+        try:
+            events.write(packed)
+        except OSError as error:
+            self.abort()
+            raise unwritable(WHO, self.path, error) from error
+        end = when[-1] if when.size else 0.0
+        row = when.size, len(packed) // WORD, zlib.crc32(packed), end, int(label), group, split
+        self._note(*([entry] for entry in row))
 
     def finish(self) -> Path:
         """Complete the file and give it its name.
@@ -246,53 +231,40 @@ class StoreWriter:
         OSError
             If it cannot be written.
         """  # noqa: DOC501
-        if self._file is None:
-            raise ValueError(
-                f"{WHO}: the writer must be open, got a closed one for {self.path}. Make a new one."
-            )
+        events = self._open_events()
         try:
             if not self._rows["labels"]:
                 raise ValueError(
                     f"{WHO}: there must be at least one recording, got none for {self.path}. Append some."
                 )
-            self._write_rest()
-            self._check_free()
-            self._temporary.replace(self.path)
-        except (OSError, RuntimeError) as error:
+            # The latest version of the format has checksums on everything that HDF5 itself writes.
+            with new_file(self.path, WHO, libver=("v110", "v110")) as file:
+                self._write(file, events)
+                self._check_free()
+        finally:
             self.abort()
-            if OURS.match(str(error)):
-                raise
-            raise self._unwritable(error) from error
-        except BaseException:
-            self.abort()
-            raise
         return self.path
 
     def abort(self) -> None:
         """Remove what was written; nothing happens after `finish`."""
-        if self._file is not None:
-            # On a full disk HDF5 cannot write what it still holds, which is not wanted either.
-            with contextlib.suppress(OSError, RuntimeError, ValueError):
-                self._file.close()
-            self._file = None
+        if self._events is not None:
+            # On a full disk what is still held back cannot be written, and is not wanted either.
+            with contextlib.suppress(OSError):
+                self._events.close()
+            self._events = None
         self._temporary.unlink(missing_ok=True)
 
-    def _open(self) -> None:
-        filters: dict[str, Any] = {"compression": self.level, "shuffle": True} if self.level else {}
-        types = {"units": units_type(self.info.n_units), "times": TIMES[self.time_type][0]}
-        try:
-            # The latest version of the format has checksums on everything that HDF5 itself writes.
-            self._file = h5py.File(self._temporary, "x", libver=("v110", "v110"))
-            self._columns = {
-                name: self._file.create_dataset(
-                    f"events/{name}", (0,), types[name], chunks=(self.block,), maxshape=(None,), **filters
-                )
-                for name in COLUMNS
-            }
-            self._columns["times"].attrs["seconds"] = TIMES[self.time_type][1]
-        except (OSError, RuntimeError) as error:
-            self.abort()
-            raise self._unwritable(error) from error
+    def _open_events(self) -> BinaryIO:
+        if self._events is None:
+            raise ValueError(
+                f"{WHO}: the writer must be open, got a closed one for {self.path}. Make a new one."
+            )
+        return self._events
+
+    def _note(self, *entries: list[Any]) -> None:
+        """Add entries of recordings to the columns, in the order of `COLUMNS`."""
+        for name, new in zip(COLUMNS, entries, strict=True):
+            self._rows[name] += new
 
     def _checked(self, times: ArrayLike, units: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         when, where = np.asarray(times).astype(np.float64), np.asarray(units)
@@ -328,90 +300,47 @@ class StoreWriter:
             f"{WHO}: {must}, got {got} of recording {len(self._rows['labels'])} for {self.path}. {do}"
         )
 
-    def _push(self, column: str, elements: NDArray[Any]) -> None:
-        self._pending[column].append(elements)
-
-    def _flush(self, last: bool = False) -> None:
-        """Write all whole blocks, and the rest of the events too if it is the last time."""
-        columns = {name: np.concatenate(self._pending[name]) for name in COLUMNS}
-        whole = self._waiting // self.block
-        blocks = whole + (last and self._waiting > whole * self.block)
-        try:
-            for name, column in columns.items():
-                self._pending[name] = [column[whole * self.block :].copy()]
-                if last:
-                    columns[name] = np.pad(column, (0, blocks * self.block - column.size))
-            # Units and times side by side, so that a recording is read in one go.
-            for i in range(blocks):
-                for name, column in columns.items():
-                    self._write(name, self._n_blocks + i, column[i * self.block : (i + 1) * self.block])
-        except (OSError, RuntimeError) as error:
-            self.abort()
-            raise self._unwritable(error) from error
-        self._n_blocks += blocks
-        self._n_events += min(self._waiting, blocks * self.block)
-        self._waiting -= min(self._waiting, blocks * self.block)
-
-    def _write(self, column: str, number: int, block: NDArray[Any]) -> None:
-        self._write_stored(column, number, pack(np.ascontiguousarray(block), self.level))
-
-    def _write_stored(self, column: str, number: int, data: bytes) -> None:
-        table = self._columns[column]
-        if table.shape[0] <= number * self.block:
-            # Not for each block: that would write the size of the table anew each time.
-            table.resize(((number + 1) * self.block * 5 // 4 // self.block + 1) * self.block, 0)
-        table.id.write_direct_chunk((number * self.block,), data)
-        self._sums[column].append(zlib.crc32(data))
-
-    def _write_rest(self) -> None:
-        # Before the last block is written, which HDF5 would otherwise fill up and pack in its own way.
-        for table in self._columns.values():
-            table.resize(self._n_events + self._waiting, 0)
-        if self._waiting:
-            self._flush(last=True)
+    def _write(self, file: h5py.File, events: BinaryIO) -> None:
         rows = self._rows
         splits = tuple(dict.fromkeys(split for split in rows["splits"] if split is not None))
         tables = {"labels": np.array(rows["labels"], "<i8"), "ends": np.array(rows["ends"], "<f8")}
-        tables["pointers"] = np.cumsum([0, *rows["sizes"]]).astype("<i8")
+        tables |= {"sums": np.array(rows["sums"], "<u4")}
+        tables |= {
+            name: np.cumsum([0, *rows[sizes]]).astype("<i8")
+            for name, sizes in (("pointers", "sizes"), ("places", "words"))
+        }
         if rows["groups"][0] is not None:
             tables["groups"] = np.array(rows["groups"], "<i8")
         if splits:
             tables["splits"] = np.array([splits.index(split) for split in rows["splits"]], "<u1")
-        for name, table in tables.items():
-            self._table(f"recordings/{name}", table)
-        for name in COLUMNS:
-            self._table(f"blocks/{name}", np.array(self._sums[name], "<u4"))
+        for name, values in tables.items():
+            table = file.create_dataset(f"recordings/{name}", data=values)
+            table.attrs["crc32"] = np.uint32(zlib.crc32(values.tobytes()))
         text = self.info.to_json(splits)
-        made = self._file.create_dataset("metadata", data=np.array(text, f"S{len(text)}"))
+        made = file.create_dataset("metadata", data=np.array(text, f"S{len(text)}"))
         made.attrs["crc32"] = np.uint32(zlib.crc32(text))
-        self._file.attrs["version"] = VERSION
+        packed = file.create_dataset("events", (int(tables["places"][-1]),), "<u8")
+        packed.attrs["packing"], packed.attrs["times"] = np.bytes_(PACKING), np.bytes_(self.time_type)
+        events.seek(0)
+        for start in range(0, packed.size, COPIED):
+            words = np.frombuffer(events.read(WORD * COPIED), "<u8")
+            packed[start : start + words.size] = words
+        file.attrs["version"] = VERSION
         # Last: a file without it is no store.
-        self._file.attrs["format"] = np.bytes_(FORMAT)
-        self._file.close()
-        self._file = None
-        with self._temporary.open("rb") as written:
-            os.fsync(written.fileno())
-
-    def _table(self, name: str, values: NDArray[Any]) -> None:
-        table = self._file.create_dataset(name, data=values)
-        table.attrs["crc32"] = np.uint32(zlib.crc32(values.tobytes()))
+        file.attrs["format"] = np.bytes_(FORMAT)
 
     def _take(self, old: StoreFile) -> None:
         tables, n = old.tables, len(old)
-        sizes = np.diff(tables["pointers"])
         names = [old.splits[i] for i in tables["splits"]] if "splits" in tables else [None] * n
         groups = tables["groups"].tolist() if "groups" in tables else [None] * n
-        old_rows = tables["ends"].tolist(), sizes.tolist(), tables["labels"].tolist(), groups, names
-        for name, entries in zip(self._rows, old_rows, strict=True):
-            self._rows[name] += entries
-        whole, rest = divmod(old.n_events, self.block)
-        for number in range(whole):
-            for place, data in old.stored([(column, number) for column in COLUMNS]).items():
-                self._write_stored(*place, data)
-        if rest:
-            for (column, _), elements in old.blocks([(column, whole) for column in COLUMNS]).items():
-                self._push(column, elements[:rest])
-        self._n_blocks, self._n_events, self._waiting = whole, whole * self.block, rest
+        sizes, words = (np.diff(tables[name]).tolist() for name in ("pointers", "places"))
+        known = (tables[name].tolist() for name in ("sums", "ends", "labels"))
+        self._note(sizes, words, *known, groups, names)
+        try:
+            for row in range(n):
+                self._open_events().write(old.words(row).tobytes())
+        except OSError as error:
+            raise unwritable(WHO, self.path, error) from error
 
     def _check_free(self) -> None:
         if self.path.exists() and not self.overwrite:
@@ -419,14 +348,3 @@ class StoreWriter:
                 f"{WHO}: path must not exist, got path={self.path}. Take another name, or give "
                 f"overwrite=True."
             )
-
-    def _closed(self) -> ValueError:
-        return ValueError(
-            f"{WHO}: the writer must be open, got a closed one for {self.path}. Make a new one."
-        )
-
-    def _unwritable(self, error: Exception) -> OSError:
-        return OSError(
-            f"{WHO}: {self.path} must be on a disk that has room and may be written, got {reason(error)}. "
-            f"Nothing is left of it; make room or take another folder."
-        )

@@ -42,7 +42,6 @@ def convert(
         str | None, typer.Option("--as", help="Store the recordings as this official part.")
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to an existing store.")] = False,
-    level: Annotated[int | None, typer.Option(help="Compression, 0 (none, fast) to 9.")] = None,
     sort: Annotated[bool, typer.Option("--sort", help="Sort events by time.")] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Keep silent recordings.")] = False,
     overwrite: Overwrite = False,
@@ -50,15 +49,14 @@ def convert(
     """Convert a data set to a spike store, once, to read it fast from then on."""
     from snntrace.datasets.store_convert import convert as make
     from snntrace.datasets.store_convert import fill
-    from snntrace.datasets.store_writer import LEVEL, StoreWriter
+    from snntrace.datasets.store_writer import StoreWriter
 
     with reported(), progressing("converting") as progress:
         if part and split:
             raise ValueError("snntrace data convert: --as and --split must not be combined. Give one.")
-        if append and (level is not None or overwrite):
+        if append and overwrite:
             raise ValueError(
-                "snntrace data convert: --append must keep what there is, got --level or --overwrite. Leave "
-                "them out."
+                "snntrace data convert: --append must keep what there is, got --overwrite. Leave one out."
             )
         parts = opened(source, name, split, part)
         for data in parts.values():
@@ -70,8 +68,8 @@ def convert(
                 fill(writer, parts, progress)
         else:
             make(
-                parts.get(None, parts), file, level=LEVEL if level is None else level,
-                sort=sort, allow_empty=allow_empty, overwrite=overwrite, progress=progress,
+                parts.get(None, parts), file, sort=sort, allow_empty=allow_empty, overwrite=overwrite,
+                progress=progress,
             )  # fmt: skip
     Console().print(
         f"{sum(map(len, parts.values()))} recordings in {file}, {file.stat().st_size / 1e6:,.1f} MB",
@@ -113,6 +111,9 @@ def info(
     name: Name = None,
     split: Annotated[str | None, typer.Option(help="Official part.")] = None,
     index: Annotated[int, typer.Option(help="Which recording to draw.")] = 0,
+    chip: Annotated[
+        str | None, typer.Option(help="Of an AEDAT 2.0 file that does not say it: dvs128, or address.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Write a raster of it to this PNG file.")] = None,
     frames: Annotated[Path | None, typer.Option(help="Write a camera's frames to this PNG file.")] = None,
     film: Annotated[Path | None, typer.Option(help="Write a camera's film to this GIF file.")] = None,
@@ -131,7 +132,7 @@ def info(
         Console().print(known)
         return
     with reported():
-        seen = looked_at(source, name, split, index)
+        seen = looked_at(source, name, split, index, chip)
         table = Table(show_header=False, box=None)
         for what, value in seen.lines.items():
             table.add_row(what, value)
@@ -168,7 +169,7 @@ class Seen(NamedTuple):
     title: str
 
 
-def looked_at(source: str, name: str | None, split: str | None, index: int) -> Seen:
+def looked_at(source: str, name: str | None, split: str | None, index: int, chip: str | None) -> Seen:
     """Open a data set or an event file, and count what it holds.
 
     Parameters
@@ -181,6 +182,8 @@ def looked_at(source: str, name: str | None, split: str | None, index: int) -> S
         Official part.
     index : int
         Which recording to draw.
+    chip : str, optional
+        What the addresses of an AEDAT 2.0 file mean.
 
     Returns
     -------
@@ -200,13 +203,18 @@ def looked_at(source: str, name: str | None, split: str | None, index: int) -> S
     if name is None and path.is_file():
         with suppress(DataFileError):
             form = FORMATS[format_of(path)]
+    if chip is not None and form is not FORMATS["aedat2"]:
+        raise ValueError(
+            f"snntrace data info: --chip must be left out but for an AEDAT 2.0 file, got chip={chip!r} for "
+            f"{source}. Leave it out."
+        )
     if form is not None:
         if split is not None or index != 0:
             raise ValueError(
                 f"snntrace data info: --split and --index must be left out for an event file, which is one "
                 f"recording, got split={split!r} and index={index} for {path}. Leave them out."
             )
-        events = form.reads(path)
+        events = form.reads(path) if chip is None else form.reads(path, chip=chip)
         first = events.seconds - events.seconds.min()
         n_units = 2 * events.sensor[0] * events.sensor[1]
         lines = event_summary(events, form.what)

@@ -110,6 +110,14 @@ def test_sounds_become_a_file_that_can_be_told_of(run, tmp_path):
     run("ear", "two.wav", "--out", "b.h5", "--mix")
 
 
+def test_the_chip_of_an_old_file_can_be_told(run, tmp_path):
+    lines = ("!AER-DAT2.0", " AEChip: ch.unizh.ini.jaer.chip.cochlea.CochleaAMS1c")
+    (tmp_path / "ears.aedat").write_bytes(writers.aedat2(*ROWS, lines))
+    assert "Give chip='address'" in run("info", "ears.aedat", fails=True)
+    assert "65536 x 1" in run("info", "ears.aedat", "--chip", "address")
+    assert "128 x 128" in run("info", "ears.aedat", "--chip", "dvs128")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -119,14 +127,17 @@ def test_sounds_become_a_file_that_can_be_told_of(run, tmp_path):
             ["convert", "digits", "d", "--as", "x", "--split", "train"],
             "--as and --split must not be combined",
         ),
-        (["convert", "digits", "d", "--append", "--level", "1"], "--append must keep what there is"),
+        (["convert", "digits", "d", "--append", "--overwrite"], "--append must keep what there is"),
         (["convert", "digits", "d", "--append"], "must be an existing file, got path=d"),
-        (["convert", "digits", "d", "--level", "10"], "level must be in 0 .. 9"),
         (["check", "note.txt"], "must be a complete HDF5 file"),
         (["info", "note.txt"], "that no reader knows"),
         (["info", "digits", "--index", "2000"], "index must be in 0 .. 1796, got index=2000"),
         (["info", "digits", "--picture", "a.jpg"], "must end in .png, got a.jpg"),
         (["info", "a.bin", "--index", "1"], "must be left out for an event file"),
+        (
+            ["info", "a.bin", "--chip", "dvs128"],
+            "--chip must be left out but for an AEDAT 2.0 file",
+        ),
         (["info", "spikes.h5", "--film", "a.gif"], "--film must be of a camera's recording"),
         (["export", "digits", "a.h5", "--times", "us"], "time_type must be"),
     ],

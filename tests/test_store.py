@@ -27,12 +27,13 @@ from snntrace.datasets import (
 )
 from snntrace.datasets.files import DataFileError
 from snntrace.datasets.store_layout import encode_times
+from snntrace.datasets.store_packing import pack
 
 INFO = StoreInfo(700, ("zero", "one", "fünf"), (10, 35), "speaker", "by hand", "CC0", "none")
 
 
 def some(n=12, seed=0):
-    """Recordings of 1 to 900 events, so that blocks of 256 hold several, one, or part of one."""
+    """Recordings of 1 to 900 events, so that some fill their groups and lanes and others do not."""
     rng = np.random.default_rng(seed)
     sizes = rng.choice([1, 3, 100, 256, 900], n)
     return [(np.sort(rng.uniform(0, 1.3, size)), rng.integers(0, 700, size)) for size in sizes]
@@ -40,7 +41,7 @@ def some(n=12, seed=0):
 
 def write(path, recordings=None, labels=None, groups=None, splits=None, **options):
     recordings = some() if recordings is None else recordings
-    with StoreWriter(path, INFO, **{"block": 256} | options) as writer:
+    with StoreWriter(path, INFO, **options) as writer:
         for i, (times, units) in enumerate(recordings):
             writer.append(
                 times, units, i % 3 if labels is None else labels[i],
@@ -54,10 +55,9 @@ def path(tmp_path):
     return write(tmp_path / "made.spikes")
 
 
-@pytest.mark.parametrize("level", [0, 1, 9])
-def test_what_is_written_is_read_back(tmp_path, level):
+def test_what_is_written_is_read_back(tmp_path):
     expected = some(40)
-    with SpikeStore(write(tmp_path / "a", expected, level=level)) as store:
+    with SpikeStore(write(tmp_path / "a", expected)) as store:
         assert len(store) == 40
         assert store.info == INFO
         assert store.class_names == INFO.class_names
@@ -140,18 +140,46 @@ def test_a_store_is_recognised_whatever_its_name(path):
     assert isinstance(open_dataset(path, "store"), SpikeStore)
 
 
-def test_other_programs_read_the_file(path):
-    expected = some()
+def unpacked(file, i):
+    """Return a recording by the description of the format, bit by bit."""
+    n = int(np.diff(file["recordings/pointers"][i : i + 2])[0])
+    words = file["events"][slice(*file["recordings/places"][i : i + 2])]
+    groups = -(-n // 256)
+    start = -(-groups // 4)
+    numbers, place = [], start + 1
+    for k, width in enumerate(words.view("u1")[: 2 * groups].tolist()):
+        size = min(256, n - k % groups * 256)
+        rows = -(-(-(-size // 4) * width) // 64)
+        lanes = words[place : place + 4 * rows].reshape(rows, 4).tolist()
+        # Python's integers, which have any number of bits.
+        lane = [sum(row[j] << 64 * i for i, row in enumerate(lanes)) for j in range(4)]
+        numbers += [lane[i % 4] >> i // 4 * width & (1 << width) - 1 for i in range(size)]
+        place += 4 * rows
+    assert place == words.size
+    return int(words[start]) + np.cumsum(np.array(numbers[:n], "u8")), numbers[n:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "seconds"),
+    [("float16", "<f2", 1), ("us", "<u4", 1e-6), ("float32", "<f4", 1), ("float64", "<f8", 1)],
+)
+def test_other_programs_read_the_file_by_its_description(tmp_path, kind, dtype, seconds):
+    wanted = [
+        (np.sort(np.rint(times * 1e6) if kind == "us" else times).astype(dtype), units)
+        for times, units in some()
+    ]
+    path = write(
+        tmp_path / "a", [(times * np.float64(seconds), units) for times, units in wanted], time_type=kind
+    )
+    store = SpikeStore(path)
     with h5py.File(path) as file:
-        pointers = file["recordings/pointers"][:]
-        for i, (times, units) in enumerate(expected):
-            here = slice(pointers[i], pointers[i + 1])
-            np.testing.assert_array_equal(
-                file["events/times"][here] * file["events/times"].attrs["seconds"], times
-            )
-            np.testing.assert_array_equal(file["events/units"][here], units)
+        assert file["events"].attrs["times"] == kind.encode()
         assert b"by hand" in file["metadata"][()]
-        assert file["events/units"].compression == "gzip"
+        for i, (times, units) in enumerate(wanted):
+            bits, found = unpacked(file, i)
+            np.testing.assert_array_equal(bits.astype(f"u{times.itemsize}").view(dtype), times)
+            np.testing.assert_array_equal(found, units)
+            np.testing.assert_array_equal(store.events(i)[0], times * np.float64(seconds))
 
 
 def test_the_embedded_digits_convert_and_come_back(tmp_path):
@@ -217,10 +245,10 @@ def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
 
 
 def test_what_a_killed_writer_leaves_is_no_store(tmp_path):
-    writer = StoreWriter(tmp_path / "a", INFO, block=256)
+    writer = StoreWriter(tmp_path / "a", INFO)
     for times, units in some():
         writer.append(times, units, 0)
-    writer._file.flush()
+    writer._events.flush()
     (half,) = tmp_path.iterdir()
     copy = tmp_path / "half"
     copy.write_bytes(half.read_bytes())
@@ -246,7 +274,7 @@ rng = np.random.default_rng(0)
 for room in map(int, sys.argv[2:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
     try:
-        with StoreWriter(sys.argv[1], StoreInfo(700, ("a",)), level=0) as writer:
+        with StoreWriter(sys.argv[1], StoreInfo(700, ("a",))) as writer:
             for _ in range(100):
                 writer.append(np.sort(rng.uniform(0, 1, 2000)), rng.integers(0, 700, 2000), 0)
     except OSError as error:
@@ -255,7 +283,7 @@ for room in map(int, sys.argv[2:]):
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing_behind(tmp_path):
-    command = [sys.executable, "-c", FULL, str(tmp_path / "a"), "100", "3000", "200000", "1990000"]
+    command = [sys.executable, "-c", FULL, str(tmp_path / "a"), "100", "3000", "200000", "1300000"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("a must be on a disk that has room") == 4
@@ -285,11 +313,11 @@ def test_several_processes_read_one_store(path):
     assert ended.stdout.splitlines() == [f"fork {n}", f"spawn {n}"]
 
 
-def large(path, level=4):
-    """Write 2,000 recordings of 500 events in blocks of 512."""
+def large(path):
+    """Write 2,000 recordings of 500 events."""
     rng = np.random.default_rng(0)
     rows = [(np.sort(rng.uniform(0, 1, 500)), rng.integers(0, 700, 500)) for _ in range(2000)]
-    return write(path, rows, level=level, block=512)
+    return write(path, rows)
 
 
 def test_a_batch_is_read_without_reading_the_rest(tmp_path, monkeypatch):
@@ -303,11 +331,8 @@ def test_a_batch_is_read_without_reading_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pread", counted)
     rows = np.random.default_rng(1).choice(2000, 16, replace=False)
     assert sum(len(units) for _, units in store.events_of(rows)) == 16 * 500
-    block = path.stat().st_size / (2000 * 500 / 512)
-    # A recording of 500 events touches one or two blocks of 512, of units and times.
-    assert 16 * block * 0.9 < sum(amounts) < 2.2 * 16 * block
-    assert sum(amounts) < 0.02 * path.stat().st_size
-    assert len(amounts) <= 16
+    assert len(amounts) == 16
+    assert sum(amounts) < 17 / 2000 * path.stat().st_size
 
 
 def test_reading_all_of_a_store_takes_the_memory_of_one_batch(tmp_path):
@@ -322,7 +347,7 @@ def test_reading_all_of_a_store_takes_the_memory_of_one_batch(tmp_path):
             _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # Labels, ends and pointers twice over, and each block's place and checksum; the events are 16 MB.
+    # Labels, ends and pointers twice over, and each recording's place and checksum; the events are 16 MB.
     assert opened < 600_000
     assert peak - opened < 4 * 20 * 500 * 16
 
@@ -424,53 +449,16 @@ def test_an_empty_store_is_refused(tmp_path):
 # Damage that is done through HDF5, so that its own checksums stay right.
 
 
-def edit(path, change, sums=True):
-    """Change the file, and give tables the checksums of what they then hold."""
+def edit(path, change):
     with h5py.File(path, "a") as file:
         change(file)
-        if sums:
-            for table in [*file["recordings"].values(), *file["blocks"].values()]:
-                if isinstance(table, h5py.Dataset):
-                    table.attrs["crc32"] = np.uint32(zlib.crc32(table[:].tobytes()))
 
 
-def rewrite_units(file):
-    table = file["events/units"]
-    column = table[:]
-    column[300] = 705
-    table[:] = column
-    sums = [zlib.crc32(table.id.read_direct_chunk((k * 256,))[1]) for k in range(-(-len(column) // 256))]
-    file["blocks/units"][:] = np.array(sums, "<u4")
-
-
-def rewrite_times(value):
-    def change(file):
-        table = file["events/times"]
-        column = table[:]
-        column[file["recordings/pointers"][1] - 1 + 200] = value
-        table[:] = column
-        sums = [zlib.crc32(table.id.read_direct_chunk((k * 256,))[1]) for k in range(-(-len(column) // 256))]
-        file["blocks/times"][:] = np.array(sums, "<u4")
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            rewrite_units,
-            r"units must be in 0 \.\. 699, got 705 at event \d+ of recording \d+ of .*made",
-        ),
-        (rewrite_times(0.0), "must not be negative or decrease"),
-        (rewrite_times(np.nan), "must not be negative or decrease.* got nan at event"),
-        (rewrite_times(np.inf), "must not be negative or decrease"),
-    ],
-)
-def test_events_that_cannot_be_are_refused_even_with_right_checksums(path, change, message):
-    edit(path, change)
-    with SpikeStore(path) as store, pytest.raises(DataFileError, match=message):
-        store.check()
+def mend(file, *names):
+    """Give tables the checksums of what they hold."""
+    for name in names:
+        table = file[name]
+        table.attrs["crc32"] = np.uint32(zlib.crc32(table[()].tobytes()))
 
 
 def replaced(name, values):
@@ -479,6 +467,59 @@ def replaced(name, values):
         file[name] = values
 
     return change
+
+
+def repacked(change):
+    """Pack the first recording anew after a change, with right places and checksums."""
+
+    def edited(file):
+        tables, attributes = file["recordings"], dict(file["events"].attrs)
+        places, words = tables["places"][:], file["events"][:]
+        mine = pack(*change(*(column.copy() for column in some()[0])))
+        replaced("events", np.concatenate([mine, words[places[1] :]]))(file)
+        file["events"].attrs.update(attributes)
+        tables["places"][1:] = places[1:] + mine.size - places[1]
+        tables["sums"][0] = zlib.crc32(mine.tobytes())
+        mend(file, "recordings/sums", "recordings/places")
+
+    return edited
+
+
+def with_unit(value):
+    def change(times, units):
+        units[200] = value
+        return times, units
+
+    return repacked(change)
+
+
+def with_time(at, value):
+    def change(times, units):
+        times[at] = value
+        return times, units
+
+    return repacked(change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            with_unit(705),
+            r"units must be in 0 \.\. 699, got another one at event 200 of recording 0 of .*made",
+        ),
+        (with_time(slice(800, None), np.inf), "finite numbers of float64.* at event 800 of recording 0"),
+        (with_time(slice(800, None), -1.0), "not negative or decrease.* at event 800 of recording 0"),
+        (with_time(20, 0.0), "not negative or decrease.* at event 20 of recording 0"),
+        (with_time(-1, 1.5), r"the last event must be at .* s, as the table says, got 1\.5 s at recording 0"),
+        (repacked(lambda times, units: (times[:10], units[:10])), "its words must be those of 900 events"),
+    ],
+)
+def test_events_that_cannot_be_are_refused_even_with_right_checksums(path, change, message):
+    assert len(some()[0][0]) == 900
+    edit(path, change)
+    with SpikeStore(path) as store, pytest.raises(DataFileError, match=message):
+        store.check()
 
 
 def linked(name, link):
@@ -501,6 +542,12 @@ def outside(file):
     file.create_dataset("recordings/labels", (12,), "<i8", external=[("other.bin", 0, 96)])
 
 
+def retyped(file):
+    attributes = dict(file["events"].attrs)
+    replaced("events", np.zeros(5, "<u4"))(file)
+    file["events"].attrs.update(attributes)
+
+
 def attribute(place, name, value):
     def change(file):
         file[place].attrs[name] = value
@@ -518,19 +565,31 @@ def removed(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (removed("events/units"), "all of its tables, got none at /events/units of .*made.spikes"),
-        (removed("events"), "all of its tables, got none at /events/units of"),
+        (removed("events"), "all of its tables, got none at /events of .*made.spikes"),
         (removed("recordings"), "all of its tables, got none at /recordings"),
-        (removed("blocks/times"), "got none at /blocks/times"),
+        (removed("recordings/places"), "got none at /recordings/places"),
         (removed("metadata"), "all of its tables, got none at /metadata of"),
         (replaced("recordings/labels", np.zeros(12)), "list of <i8, got float64"),
-        (replaced("recordings/labels", np.zeros(11, "<i8")), "12 recordings|must be 11|pointers must go"),
+        (replaced("recordings/labels", np.zeros(11, "<i8")), "places must be 12 numbers from 0 to"),
         (replaced("recordings/labels", np.full(12, 3, "<i8")), r"entries must be in 0 \.\. 2, got 3"),
-        (replaced("recordings/pointers", np.arange(13, dtype="<i8")), "pointers must go from 0 to"),
+        (
+            replaced("recordings/pointers", np.arange(12, dtype="<i8")),
+            "pointers must be 13 numbers from 0 to",
+        ),
+        (
+            replaced("recordings/pointers", np.arange(13)[::-1] - 12),
+            "pointers must not go backwards|from 0 to",
+        ),
+        (replaced("recordings/places", np.arange(13, dtype="<i8")), "places must be 13 numbers from 0 to"),
+        (
+            replaced("recordings/pointers", np.cumsum([0, 1 << 40] + [1] * 11)),
+            r"recordings must fit their words.*/recordings/pointers\[0\]",
+        ),
         (replaced("recordings/ends", np.full(12, np.nan)), "times must be finite"),
-        (replaced("events/units", np.zeros(5, "<f4")), "units must be uint16, got float32"),
-        (replaced("events/units", np.zeros(5, "<u2")), "events must be in blocks"),
-        (replaced("events/times", np.zeros(5, "<i8")), "times must be of a known type"),
+        (replaced("events", np.zeros(5, "<u8")), "events must be packed as 'widths.*got ''"),
+        (retyped, "events must be a list of <u8, got uint32"),
+        (attribute("events", "packing", np.bytes_("zip")), "events must be packed as .*got 'zip'"),
+        (attribute("events", "times", np.bytes_("days")), "times must be of a known type .*got 'days'"),
         (
             linked("recordings/labels", h5py.SoftLink("/recordings/ends")),
             "in the file itself, got a soft link to /rec",
@@ -544,41 +603,38 @@ def removed(name):
         (outside, "in the file itself, got data in other.bin"),
         (attribute("/", "version", 2), "version must be 1, got 2 .*the release of snntrace that wrote it"),
         (attribute("/", "format", np.bytes_("other")), "must be of the format snntrace-spikes"),
-        (attribute("events/times", "seconds", 1e-3), "times must be of a known type"),
     ],
 )
 def test_a_file_of_another_layout_is_refused(path, change, message):
-    edit(path, change, sums=False)
+    edit(path, change)
     with h5py.File(path, "a") as file:
-        for name in ("labels", "pointers", "ends"):
-            table = file.get(f"recordings/{name}", getlink=True)
-            if isinstance(table, h5py.HardLink) and not (
-                file[f"recordings/{name}"].external or file[f"recordings/{name}"].is_virtual
-            ):
-                table = file[f"recordings/{name}"]
-                table.attrs["crc32"] = np.uint32(zlib.crc32(table[:].tobytes()))
+        for name in ("labels", "pointers", "places", "ends"):
+            link = file.get(f"recordings/{name}", getlink=True)
+            table = file[f"recordings/{name}"] if isinstance(link, h5py.HardLink) else None
+            if table is not None and not (table.external or table.is_virtual):
+                mend(file, f"recordings/{name}")
     with pytest.raises(DataFileError, match=message):
         SpikeStore(path)
 
 
 def test_a_table_with_a_wrong_checksum_is_refused(path):
-    edit(path, lambda file: file["recordings/labels"].write_direct(np.ones(12, "<i8")), sums=False)
+    edit(path, lambda file: file["recordings/labels"].write_direct(np.ones(12, "<i8")))
     with pytest.raises(DataFileError, match="tables must have the checksum.*at /recordings/labels of"):
         SpikeStore(path)
 
 
-def test_a_damaged_block_is_named_and_others_are_read(path):
-    store = SpikeStore(path)
-    last = len(store._file._places["units"]) - 1
-    start, length = store._file._places["units"][last]
+def test_a_damaged_recording_is_named_and_others_are_read(path):
+    with h5py.File(path) as file:
+        place = file["events"].id.get_offset() + 8 * int(file["recordings/places"][11])
     data = bytearray(path.read_bytes())
-    data[start + length // 2] ^= 1
+    data[place + 3] ^= 1
     path.write_bytes(data)
     store = SpikeStore(path)
     store.events(0)
-    place = rf"checksum .* at byte {start} \(block {last} of /events/units\) of .*made"
-    with pytest.raises(DataFileError, match=place):
-        store.check()
+    message = rf"checksum .* at byte {place} \(recording 11\) of .*made"
+    for _ in range(2):
+        with pytest.raises(DataFileError, match=message):
+            store.check()
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n"])
