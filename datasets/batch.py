@@ -13,6 +13,7 @@ from snntrace.datasets.counting import Placed, counted, listed
 from snntrace.datasets.epochs import Epochs
 from snntrace.datasets.order import Order, Plan
 from snntrace.datasets.reading import NO_LABEL, Reader
+from snntrace.datasets.room import Room
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Batches(Epochs[Batch]):
         self._reader = reader
         self._binary = binary
         self._layout = layout
+        # Of what is made ahead, what is in use, and what the user has not let go yet.
+        self._room = Room(prefetch + workers + 1)
 
     def _batch(self, epoch: int, plan: Plan) -> Batch:
         rows = plan.rows
@@ -94,7 +97,7 @@ class Batches(Epochs[Batch]):
         total, lengths = lengths_of(events, n_steps)
         mask = np.arange(total)[:, None] < lengths
         if self._layout == "dense":
-            return counted(events, total, self.n_channels, self._binary), lengths, mask
+            return counted(events, total, self.n_channels, self._binary, self._room), lengths, mask
         return listed(events, total, self.n_channels, self._binary), lengths, mask
 
 

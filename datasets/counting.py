@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snntrace.datasets.room import Room
 from snntrace.events.lists import checked_capacity
 from snntrace.events.rows import compiled, keep_distinct
 from snntrace.events.spikes import Spikes
@@ -95,7 +96,9 @@ def write_rows(x: Any, pointers: Any, grouped: Any, binary: bool) -> None:
                     row[grouped[e]] += 1
 
 
-def counted(recordings: list[Placed], n_steps: int, channels: int, binary: bool) -> NDArray[np.float32]:
+def counted(
+    recordings: list[Placed], n_steps: int, channels: int, binary: bool, room: Room
+) -> NDArray[np.float32]:
     """Count placed events of several recordings into one dense array.
 
     Parameters
@@ -108,13 +111,15 @@ def counted(recordings: list[Placed], n_steps: int, channels: int, binary: bool)
         Number of channels.
     binary : bool
         At most one event a bin.
+    room : Room
+        Where the array's memory is from.
 
     Returns
     -------
     float32 array of shape (time, batch, channel)
         The counts.
     """
-    x = np.empty((n_steps, len(recordings), channels), np.float32)
+    x = room.empty((n_steps, len(recordings), channels))
     pointers = np.empty((len(recordings), n_steps + 1), np.int64)
     grouped = np.empty(sum(steps.size for steps, _ in recordings), np.int32)
     start = 0

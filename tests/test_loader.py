@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from snntrace import Spikes
-from snntrace.datasets import SpikeFile, batches, bin_batch, by_group
+from snntrace.datasets import SaccadeDigits, SpikeFile, batches, bin_batch, by_group
 
 DT = 4 * u.ms
 
@@ -192,3 +192,22 @@ def test_spoken_digits_come_as_events_too(shared, tmp_path):
             )
             np.testing.assert_array_equal(events.x.dense(), dense.x)
             np.testing.assert_array_equal(events.lengths, dense.lengths)
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_batch_that_is_held_is_never_written_to_and_others_share_memory(prefetch):
+    loader = batches(SaccadeDigits(), range(600), 20, 4 * u.ms, n_steps=76, prefetch=prefetch)
+    held, copies, places = [], [], set()
+    for k, batch in enumerate(loader):
+        if k % 7 == 0:
+            # A part keeps all of the batch.
+            held.append(batch.x[1:, ::2].T[3])
+            copies.append(held[-1].copy())
+        places.add(batch.x.ctypes.data)
+        batch.x[:] += 1
+        if k % 7 == 0:
+            copies[-1] += 1
+    assert k == 29
+    for view, copy in zip(held, copies, strict=True):
+        np.testing.assert_array_equal(view, copy)
+    assert len(held) <= len(places) < 15

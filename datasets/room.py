@@ -1,0 +1,76 @@
+"""Memory for large arrays, used again when an array is no longer needed."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Room:
+    """Arrays whose memory is that of earlier ones, once nothing refers to these any more.
+
+    The system clears memory that it hands out, page by page, which takes as long as filling a batch does, and
+    what a thread has freed goes back to the system at once.
+
+    Parameters
+    ----------
+    most : int
+        How many arrays' memory is kept.
+
+    Examples
+    --------
+    >>> room = Room(2)
+    >>> x = room.empty((2, 3))
+    >>> place, part = x.ctypes.data, x[1]
+    >>> del x
+    >>> y = room.empty((2, 3))
+    >>> y.ctypes.data == place
+    False
+    >>> del part
+    >>> room.empty((2, 3)).ctypes.data == place
+    True
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # Added to by the collector, at any time and on any thread: a lock could wait for itself.
+        self._free: deque[NDArray[np.float32]] = deque(maxlen=most)
+
+    def __reduce__(self) -> tuple[type[Room], tuple[int]]:
+        """Return what makes an empty one, for the memory is this process's.
+
+        Returns
+        -------
+        tuple
+            The class and its argument.
+        """
+        return Room, (self._most,)
+
+    def empty(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return an array of any content.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Its shape.
+
+        Returns
+        -------
+        float32 array
+            The array.
+        """
+        size = math.prod(shape)
+        try:
+            memory = self._free.popleft()
+        except IndexError:
+            memory = np.empty(size, np.float32)
+        if memory.size < size:
+            memory = np.empty(size, np.float32)
+        # All views of it refer to the array that is made of a buffer, so that this one goes last.
+        owner = np.frombuffer(memory.data, np.float32, size)
+        weakref.finalize(owner, self._free.append, memory).atexit = False
+        return owner.reshape(shape)
