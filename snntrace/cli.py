@@ -115,6 +115,9 @@ def train(
     data: Annotated[
         str, typer.Option(help="Path of any data set, or a name of `snntrace data list`.")
     ] = "digits",
+    encoding: Annotated[
+        str | None, typer.Option(help="How pictures become events: rate, poisson, latency or camera.")
+    ] = None,
     rule: Annotated[RuleName, typer.Option(help="Learning rule.")] = RuleName.osttp,
     neuron: Annotated[NeuronName, typer.Option(help="Hidden units.")] = NeuronName.lif,
     hidden: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 256,
@@ -152,11 +155,11 @@ def train(
     console = Console()
     try:
         config = TrainConfig(
-            data=data, rule=rule.value, neuron=neuron.value, hidden=hidden, layers=layers, epochs=epochs,
-            batch_size=batch_size, lr=lr, hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool, steps=steps,
-            tau_mem_ms=tau_mem_ms, tau_out_ms=tau_out_ms, reset=reset and reset.value, window=window,
-            path=path.value, seed=seed, hold_out=hold_out, hold_out_speakers=speakers(hold_out_speakers),
-            allow_test=allow_test,
+            data=data, encoding=encoding, rule=rule.value, neuron=neuron.value, hidden=hidden, layers=layers,
+            epochs=epochs, batch_size=batch_size, lr=lr, hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool,
+            steps=steps, tau_mem_ms=tau_mem_ms, tau_out_ms=tau_out_ms, reset=reset and reset.value,
+            window=window, path=path.value, seed=seed, hold_out=hold_out,
+            hold_out_speakers=speakers(hold_out_speakers), allow_test=allow_test,
         )  # fmt: skip
         run(config, out, overwrite, console)
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -8,6 +8,8 @@ from snntrace.datasets import MNIST, FashionMNIST, SaccadeCamera, open_dataset
 from snntrace.datasets.encoders import latency_code, poisson_code, rate_code
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.idx import read_idx
+from snntrace.train import TrainConfig
+from snntrace.train.data import parts_of
 
 
 def idx(array, code=8):
@@ -23,6 +25,18 @@ def folder_of(path, labels, prefix="train", packed=False, dot=False):
         content = idx(array)
         (path / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
     return pictures
+
+
+@pytest.mark.parametrize("encoding", ["latency", "camera", None])
+def test_training_takes_the_code_that_is_asked_for(tmp_path, encoding):
+    folder_of(tmp_path, [3, 1, 0, 7, 3, 1, 0, 7])
+    data = parts_of(TrainConfig(data=str(tmp_path), encoding=encoding, hold_out=0.5)).dataset
+    assert (type(data), data.encoding) == (MNIST, encoding or "rate")
+
+
+def test_training_refuses_a_code_of_data_that_have_none():
+    with pytest.raises(ValueError, match="options of digits must be among .*got encoding"):
+        parts_of(TrainConfig(encoding="rate"))
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ class TrainConfig:
     ----------
     data : str
         What `open_dataset` opens: a path, or the name of a data set.
+    encoding : {'rate', 'poisson', 'latency', 'camera'}, optional
+        How the pictures of MNIST and the like become events. Default: the data set's own way.
     rule : {'osttp', 'd_rtrl', 'ostl', 'bptt'}
         The learning rule.
     neuron : {'lif', 'alif', 'adlif', 'cuba'}
@@ -125,6 +127,7 @@ class TrainConfig:
     """
 
     data: str = "digits"
+    encoding: str | None = None
     rule: str = "osttp"
     neuron: str = "lif"
     hidden: int = 256

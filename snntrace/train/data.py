@@ -143,7 +143,8 @@ def parts_of(config: TrainConfig) -> Parts:
     Parts
         The recordings.
     """
-    dataset = open_dataset(config.data)
+    options: dict[str, Any] = {} if config.encoding is None else {"encoding": config.encoding}
+    dataset = open_dataset(config.data, **options)
     if (
         config.hold_out is None
         and config.hold_out_speakers is None
@@ -151,7 +152,7 @@ def parts_of(config: TrainConfig) -> Parts:
     ):
         for name in VALIDATION:
             if name in getattr(dataset, "splits", ()):
-                held_in = open_dataset(config.data, split=name)
+                held_in = open_dataset(config.data, split=name, **options)
                 rows = np.arange(len(dataset)), np.arange(len(held_in))
                 return Parts(dataset, held_in, *rows, f"the official part {name}")
     return Parts(dataset, dataset, *divide(config, dataset))
