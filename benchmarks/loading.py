@@ -93,13 +93,22 @@ def forget(paths: dict[str, Path]) -> None:
     """Ask the system to drop the files' contents from memory, so that the next process reads the disk."""
     if not hasattr(os, "posix_fadvise"):
         return
-    for path in paths.values():
-        for file in path.rglob("*.bin") if path.is_dir() else [path]:
-            handle = os.open(file, os.O_RDONLY)
-            try:
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(handle)
+    for file in files_of(paths):
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def remember(paths: dict[str, Path]) -> None:
+    """Read the files, so that the next process finds their contents in memory."""
+    for file in files_of(paths):
+        file.read_bytes()
+
+
+def files_of(paths: dict[str, Path]) -> list[Path]:
+    return [file for path in paths.values() for file in (path.rglob("*.bin") if path.is_dir() else [path])]
 
 
 def measured(paths: dict[str, Path], repeats: int) -> Found:
@@ -110,9 +119,8 @@ def measured(paths: dict[str, Path], repeats: int) -> Found:
             names = list(contestants)
             shift = repeat % len(names)
             for who in names[shift:] + names[:shift]:
-                # Recordings alone are about decoding, so their files stay in memory.
-                if case != "N-MNIST, recordings":
-                    forget(paths)
+                # Recordings alone are about decoding, so their files are in memory.
+                (remember if case == "N-MNIST, recordings" else forget)(paths)
                 counted = repeat == 0 and case.endswith("batches") and who != "tonic"
                 result = worker(who, contestants[who], paths, *["--count"] * counted)
                 print(f"{repeat}: {case}: {who}: {[round(s, 3) for s in result['seconds']]} s", flush=True)
