@@ -1,14 +1,15 @@
 """The chaos-free network."""
 
-from typing import Any, final
+from typing import ClassVar, final
 
 import jax
 
-from snntrace.nn.cell import Activation, RecurrentCell, with_state
+from snntrace.nn.gated import ActivatedCell, beside
+from snntrace.nn.linear import Linear
 
 
 @final
-class CFNCell(RecurrentCell):
+class CFNCell(ActivatedCell):
     r"""Chaos-free network: without input its state dies out; one hidden state `h`.
 
     .. math::
@@ -19,21 +20,13 @@ class CFNCell(RecurrentCell):
 
     Parameters
     ----------
-    num_in : int
-        The number of inputs.
-    num_out : int
-        The number of units.
     w_init : callable or array of shape (num_in + num_out, num_out)
         Weights of each gate, rows of the input first, a callable or a number, since the input's own matrix
         has num_in rows; ``brainstate.nn.init.Orthogonal()`` if left out.
-    b_init : callable or array of shape (num_out,) or None
-        Biases; None for none.
-    state_init : callable or float or array of shape (num_out,)
-        The state before the first step.
     activation : str or callable
         The state's and the input's: name in ``jax.nn`` or ``jax.numpy``, or an elementwise function.
-    name : str, optional
-        Name of the module.
+    num_in, num_out, b_init, state_init, name
+        As for `GRUCell`.
 
     Raises
     ------
@@ -55,38 +48,14 @@ class CFNCell(RecurrentCell):
     (2, 4)
     """
 
-    def __init__(
-        self,
-        num_in: int,
-        num_out: int,
-        w_init: Any = None,
-        b_init: Any = 0.0,
-        state_init: Any = 0.0,
-        activation: str | Activation = "tanh",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_in, num_out, state_init, activation, name)
-        both = self.num_in + self.num_out
-        self.Wf = self.gate(both, w_init, b_init)
-        self.Wi = self.gate(both, w_init, b_init)
-        self.Wh = self.gate(self.num_in, w_init, None)
+    GATES: ClassVar[dict[str, str]] = {"Wf": "xh", "Wi": "xh", "Wh": "x"}
+    WITHOUT_BIAS: ClassVar[tuple[str, ...]] = ("Wh",)
+    Wf: Linear
+    Wi: Linear
+    Wh: Linear
 
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new hidden state.
-        """
-        h: jax.Array = self.h.value
-        xh = with_state(self, x, h)
+    def step(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        """Compute the equation; see `RecurrentCell.step`."""
+        xh = beside(x, h)
         forget, take = jax.nn.sigmoid(self.Wf(xh)), jax.nn.sigmoid(self.Wi(xh))
-        new = forget * self.activation(h) + take * self.activation(self.Wh(x))
-        self.h.value = new
-        return new
+        return forget * self.activation(h) + take * self.activation(self.Wh(x))

@@ -1,14 +1,15 @@
 """The gated recurrent unit."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax
 
-from snntrace.nn.cell import Activation, RecurrentCell, with_state
+from snntrace.nn.gated import ActivatedCell, Activation, beside
+from snntrace.nn.linear import Linear
 
 
 @final
-class GRUCell(RecurrentCell):
+class GRUCell(ActivatedCell):
     r"""Gated recurrent unit, with one hidden state `h`.
 
     .. math::
@@ -70,6 +71,10 @@ class GRUCell(RecurrentCell):
     (2, 4)
     """
 
+    GATES: ClassVar[dict[str, str]] = {"Wz": "xh", "Wr": "xh"}
+    Wz: Linear
+    Wr: Linear
+
     def __init__(
         self,
         num_in: int,
@@ -82,38 +87,18 @@ class GRUCell(RecurrentCell):
         *,
         reset_after: bool = False,
     ) -> None:
-        super().__init__(num_in, num_out, state_init, activation, name)
+        super().__init__(num_in, num_out, w_init, b_init, state_init, activation, name)
         self.reset_after = bool(reset_after)
-        both = self.num_in + self.num_out
-        self.Wz = self.gate(both, w_init, b_init)
-        self.Wr = self.gate(both, w_init, b_init)
+        self.Wh = self.gate("x" if reset_after else "xh", w_init, b_init)
         if reset_after:
-            self.Wh = self.gate(self.num_in, w_init, b_init)
-            self.Uh = self.gate(self.num_out, w_init, b_init)
-        else:
-            self.Wh = self.gate(both, w_init, b_init)
+            self.Uh = self.gate("h", w_init, b_init)
 
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new hidden state.
-        """
-        h: jax.Array = self.h.value
-        xh = with_state(self, x, h)
-        z = jax.nn.sigmoid(self.Wz(xh))
-        r = jax.nn.sigmoid(self.Wr(xh))
+    def step(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        """Compute the equation; see `RecurrentCell.step`."""
+        xh = beside(x, h)
+        z, r = jax.nn.sigmoid(self.Wz(xh)), jax.nn.sigmoid(self.Wr(xh))
         if self.reset_after:
             candidate = self.activation(self.Wh(x) + r * self.Uh(h))
         else:
-            candidate = self.activation(self.Wh(with_state(self, x, r * h)))
-        new = (1.0 - z) * h + z * candidate
-        self.h.value = new
-        return new
+            candidate = self.activation(self.Wh(beside(x, r * h)))
+        return (1.0 - z) * h + z * candidate

@@ -10,7 +10,7 @@ import numpy as np
 
 from snntrace.neurons.parameters import unit_count
 from snntrace.neurons.weights import initial_array
-from snntrace.nn.cell import RecurrentCell, checked_input
+from snntrace.nn.cell import RecurrentCell
 from snntrace.nn.linear import Linear
 
 
@@ -92,6 +92,7 @@ class LRUCell(RecurrentCell):
                 f"got r_min={r_min}, r_max={r_max}, max_phase={max_phase}. Leave them out for the whole disc."
             )
         n, dtype = self.num_hidden, brainstate.environ.dftype()
+        self.n_units = n
         # Drawn away from 0 and 1, where the logarithms end.
         ring, turn = np.asarray(brainstate.random.uniform(1e-4, 1.0 - 1e-4, (2, n)), np.float64)
         radius = np.sqrt(ring * (r_max**2 - r_min**2) + r_min**2)
@@ -109,21 +110,14 @@ class LRUCell(RecurrentCell):
         self.C_im = normal("C_im", n, self.num_out, math.sqrt(1.0 / n))
         self.D = Linear(self.num_in, self.num_out, b_init=None)
 
-    def initial_state(self, batch_size: int | None) -> jax.Array:
-        """Return the real or imaginary part before the first step.
-
-        Parameters
-        ----------
-        batch_size : int, optional
-            The number of samples.
-
-        Returns
-        -------
-        array of shape (num_hidden,) or (batch_size, num_hidden)
-            The state.
-        """
-        row = initial_array("LRUCell", "state_init", self.state_init, (self.num_hidden,))
-        return row if batch_size is None else jnp.broadcast_to(row, (batch_size, self.num_hidden))
+    def step(self, x: jax.Array, re: jax.Array, im: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Compute the state's equation; see `RecurrentCell.step`."""
+        radius, phase = jnp.exp(-jnp.exp(self.nu.value)), jnp.exp(self.theta.value)
+        by_re, by_im = radius * jnp.cos(phase), radius * jnp.sin(phase)
+        gain = jnp.exp(self.gamma.value)
+        new_re = by_re * re - by_im * im + gain * (x @ self.B_re.value)
+        new_im = by_im * re + by_re * im + gain * (x @ self.B_im.value)
+        return new_re, new_im
 
     def update(self, x: Any) -> jax.Array:
         """Advance by one step.
@@ -138,13 +132,6 @@ class LRUCell(RecurrentCell):
         array of shape (..., num_out)
             The output.
         """
-        re, im = self.re.value, self.im.value
-        array = checked_input(self, x, re)
-        radius, phase = jnp.exp(-jnp.exp(self.nu.value)), jnp.exp(self.theta.value)
-        by_re, by_im = radius * jnp.cos(phase), radius * jnp.sin(phase)
-        gain = jnp.exp(self.gamma.value)
-        new_re = by_re * re - by_im * im + gain * (array @ self.B_re.value)
-        new_im = by_im * re + by_re * im + gain * (array @ self.B_im.value)
-        self.re.value, self.im.value = new_re, new_im
-        y: jax.Array = new_re @ self.C_re.value - new_im @ self.C_im.value + self.D(array)
+        super().update(x)
+        y: jax.Array = self.re.value @ self.C_re.value - self.im.value @ self.C_im.value + self.D(x)
         return y

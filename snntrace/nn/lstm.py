@@ -1,15 +1,16 @@
 """The long short-term memory."""
 
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import brainstate
 import jax
 
-from snntrace.nn.cell import Activation, RecurrentCell, with_state
+from snntrace.nn.gated import ActivatedCell, beside
+from snntrace.nn.linear import Linear
 
 
 @final
-class LSTMCell(RecurrentCell):
+class LSTMCell(ActivatedCell):
     r"""Long short-term memory, with two hidden states: the cell `c` and the output `h`.
 
     .. math::
@@ -61,43 +62,17 @@ class LSTMCell(RecurrentCell):
     """
 
     STATES: ClassVar[tuple[str, ...]] = ("c", "h")
+    GATES: ClassVar[dict[str, str]] = {"Wi": "xh", "Wg": "xh", "Wf": "xh", "Wo": "xh"}
     c: brainstate.HiddenState
+    h: brainstate.HiddenState
+    Wi: Linear
+    Wg: Linear
+    Wf: Linear
+    Wo: Linear
 
-    def __init__(
-        self,
-        num_in: int,
-        num_out: int,
-        w_init: Any = None,
-        b_init: Any = 0.0,
-        state_init: Any = 0.0,
-        activation: str | Activation = "tanh",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_in, num_out, state_init, activation, name)
-        both = self.num_in + self.num_out
-        self.Wi = self.gate(both, w_init, b_init)
-        self.Wg = self.gate(both, w_init, b_init)
-        self.Wf = self.gate(both, w_init, b_init)
-        self.Wo = self.gate(both, w_init, b_init)
-
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new output `h`.
-        """
-        h: jax.Array = self.h.value
-        xh = with_state(self, x, h)
+    def step(self, x: jax.Array, c: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Compute the equation; see `RecurrentCell.step`."""
+        xh = beside(x, h)
         i, f, o = (jax.nn.sigmoid(a) for a in (self.Wi(xh), self.Wf(xh) + 1.0, self.Wo(xh)))
-        c = f * self.c.value + i * self.activation(self.Wg(xh))
-        self.c.value = c
-        new = o * self.activation(c)
-        self.h.value = new
-        return new
+        c = f * c + i * self.activation(self.Wg(xh))
+        return c, o * self.activation(c)

@@ -1,14 +1,15 @@
 """The minimal gated unit."""
 
-from typing import Any, final
+from typing import ClassVar, final
 
 import jax
 
-from snntrace.nn.cell import Activation, RecurrentCell, with_state
+from snntrace.nn.gated import ActivatedCell, beside
+from snntrace.nn.linear import Linear
 
 
 @final
-class MGUCell(RecurrentCell):
+class MGUCell(ActivatedCell):
     r"""Minimal gated unit: a GRU whose one gate both resets and updates; one hidden state `h`.
 
     .. math::
@@ -19,21 +20,8 @@ class MGUCell(RecurrentCell):
 
     Parameters
     ----------
-    num_in : int
-        The number of inputs.
-    num_out : int
-        The number of units.
-    w_init : callable or array of shape (num_in + num_out, num_out)
-        Weights of each gate and of the candidate, rows of the input first;
-        ``brainstate.nn.init.Orthogonal()`` if left out.
-    b_init : callable or array of shape (num_out,) or None
-        Biases; None for none.
-    state_init : callable or float or array of shape (num_out,)
-        The state before the first step.
-    activation : str or callable
-        The candidate's: name in ``jax.nn`` or ``jax.numpy``, or an elementwise function.
-    name : str, optional
-        Name of the module.
+    num_in, num_out, w_init, b_init, state_init, activation, name
+        As for `GRUCell`.
 
     Raises
     ------
@@ -56,36 +44,11 @@ class MGUCell(RecurrentCell):
     (2, 4)
     """
 
-    def __init__(
-        self,
-        num_in: int,
-        num_out: int,
-        w_init: Any = None,
-        b_init: Any = 0.0,
-        state_init: Any = 0.0,
-        activation: str | Activation = "tanh",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_in, num_out, state_init, activation, name)
-        both = self.num_in + self.num_out
-        self.Wf = self.gate(both, w_init, b_init)
-        self.Wh = self.gate(both, w_init, b_init)
+    GATES: ClassVar[dict[str, str]] = {"Wf": "xh", "Wh": "xh"}
+    Wf: Linear
+    Wh: Linear
 
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new hidden state.
-        """
-        h: jax.Array = self.h.value
-        f = jax.nn.sigmoid(self.Wf(with_state(self, x, h)))
-        new = (1.0 - f) * h + f * self.activation(self.Wh(with_state(self, x, f * h)))
-        self.h.value = new
-        return new
+    def step(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        """Compute the equation; see `RecurrentCell.step`."""
+        f = jax.nn.sigmoid(self.Wf(beside(x, h)))
+        return (1.0 - f) * h + f * self.activation(self.Wh(beside(x, f * h)))

@@ -1,14 +1,15 @@
 """The minimal GRU without recurrent weights."""
 
-from typing import Any, final
+from typing import ClassVar, final
 
 import jax
 
-from snntrace.nn.cell import RecurrentCell, checked_input
+from snntrace.nn.gated import GatedCell
+from snntrace.nn.linear import Linear
 
 
 @final
-class MiniGRUCell(RecurrentCell):
+class MiniGRUCell(GatedCell):
     r"""Minimal GRU without recurrent weights, with one hidden state `h`.
 
     .. math::
@@ -21,18 +22,10 @@ class MiniGRUCell(RecurrentCell):
 
     Parameters
     ----------
-    num_in : int
-        The number of inputs.
-    num_out : int
-        The number of units.
     w_init : callable or array of shape (num_in, num_out)
         Weights of each gate and of the candidate; ``brainstate.nn.init.Orthogonal()`` if left out.
-    b_init : callable or array of shape (num_out,) or None
-        Biases; None for none.
-    state_init : callable or float or array of shape (num_out,)
-        The state before the first step.
-    name : str, optional
-        Name of the module.
+    num_in, num_out, b_init, state_init, name
+        As for `GRUCell`.
 
     Raises
     ------
@@ -55,35 +48,12 @@ class MiniGRUCell(RecurrentCell):
     (2, 4)
     """
 
-    def __init__(
-        self,
-        num_in: int,
-        num_out: int,
-        w_init: Any = None,
-        b_init: Any = 0.0,
-        state_init: Any = 0.0,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_in, num_out, state_init, "tanh", name)
-        self.Wz = self.gate(self.num_in, w_init, b_init)
-        self.Wh = self.gate(self.num_in, w_init, b_init)
+    GATES: ClassVar[dict[str, str]] = {"Wz": "x", "Wh": "x"}
+    Wz: Linear
+    Wh: Linear
 
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new hidden state.
-        """
-        h: jax.Array = self.h.value
-        array = checked_input(self, x, h)
-        z = jax.nn.sigmoid(self.Wz(array))
-        new: jax.Array = (1.0 - z) * h + z * self.Wh(array)
-        self.h.value = new
+    def step(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        """Compute the equation; see `RecurrentCell.step`."""
+        z = jax.nn.sigmoid(self.Wz(x))
+        new: jax.Array = (1.0 - z) * h + z * self.Wh(x)
         return new

@@ -1,14 +1,15 @@
 """The minimal LSTM without recurrent weights."""
 
-from typing import Any, final
+from typing import ClassVar, final
 
 import jax
 
-from snntrace.nn.cell import RecurrentCell, checked_input
+from snntrace.nn.gated import GatedCell
+from snntrace.nn.linear import Linear
 
 
 @final
-class MiniLSTMCell(RecurrentCell):
+class MiniLSTMCell(GatedCell):
     r"""Minimal LSTM without recurrent weights, with one hidden state `h`.
 
     .. math::
@@ -21,18 +22,10 @@ class MiniLSTMCell(RecurrentCell):
 
     Parameters
     ----------
-    num_in : int
-        The number of inputs.
-    num_out : int
-        The number of units.
     w_init : callable or array of shape (num_in, num_out)
         Weights of each gate and of the candidate; ``brainstate.nn.init.Orthogonal()`` if left out.
-    b_init : callable or array of shape (num_out,) or None
-        Biases; None for none.
-    state_init : callable or float or array of shape (num_out,)
-        The state before the first step.
-    name : str, optional
-        Name of the module.
+    num_in, num_out, b_init, state_init, name
+        As for `GRUCell`.
 
     Raises
     ------
@@ -55,37 +48,14 @@ class MiniLSTMCell(RecurrentCell):
     (2, 4)
     """
 
-    def __init__(
-        self,
-        num_in: int,
-        num_out: int,
-        w_init: Any = None,
-        b_init: Any = 0.0,
-        state_init: Any = 0.0,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_in, num_out, state_init, "tanh", name)
-        self.Wf = self.gate(self.num_in, w_init, b_init)
-        self.Wi = self.gate(self.num_in, w_init, b_init)
-        self.Wh = self.gate(self.num_in, w_init, b_init)
+    GATES: ClassVar[dict[str, str]] = {"Wf": "x", "Wi": "x", "Wh": "x"}
+    Wf: Linear
+    Wi: Linear
+    Wh: Linear
 
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new hidden state.
-        """
-        h: jax.Array = self.h.value
-        array = checked_input(self, x, h)
-        f, i = jax.nn.sigmoid(self.Wf(array)), jax.nn.sigmoid(self.Wi(array))
+    def step(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        """Compute the equation; see `RecurrentCell.step`."""
+        f, i = jax.nn.sigmoid(self.Wf(x)), jax.nn.sigmoid(self.Wi(x))
         share = f / (f + i)
-        new: jax.Array = share * h + (1.0 - share) * self.Wh(array)
-        self.h.value = new
+        new: jax.Array = share * h + (1.0 - share) * self.Wh(x)
         return new

@@ -1,14 +1,15 @@
 """The minimal recurrent network."""
 
-from typing import Any, final
+from typing import ClassVar, final
 
 import jax
 
-from snntrace.nn.cell import Activation, RecurrentCell, checked_input
+from snntrace.nn.gated import ActivatedCell
+from snntrace.nn.linear import Linear
 
 
 @final
-class MinimalRNNCell(RecurrentCell):
+class MinimalRNNCell(ActivatedCell):
     r"""Minimal recurrent network: the input is encoded without the state; one hidden state `h`.
 
     .. math::
@@ -19,21 +20,13 @@ class MinimalRNNCell(RecurrentCell):
 
     Parameters
     ----------
-    num_in : int
-        The number of inputs.
-    num_out : int
-        The number of units.
     w_init : callable or array of shape (num_in, num_out) or (num_out, num_out)
         Weights of the encoder and of the gate, a callable or a number if the two sizes differ;
         ``brainstate.nn.init.Orthogonal()`` if left out.
-    b_init : callable or array of shape (num_out,) or None
-        Biases; None for none.
-    state_init : callable or float or array of shape (num_out,)
-        The state before the first step.
     activation : str or callable
         The encoder's: name in ``jax.nn`` or ``jax.numpy``, or an elementwise function.
-    name : str, optional
-        Name of the module.
+    num_in, num_out, b_init, state_init, name
+        As for `GRUCell`.
 
     Raises
     ------
@@ -56,37 +49,14 @@ class MinimalRNNCell(RecurrentCell):
     (2, 4)
     """
 
-    def __init__(
-        self,
-        num_in: int,
-        num_out: int,
-        w_init: Any = None,
-        b_init: Any = 0.0,
-        state_init: Any = 0.0,
-        activation: str | Activation = "tanh",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_in, num_out, state_init, activation, name)
-        self.Wx = self.gate(self.num_in, w_init, b_init)
-        self.Uh = self.gate(self.num_out, w_init, None)
-        self.Uz = self.gate(self.num_out, w_init, b_init)
+    GATES: ClassVar[dict[str, str]] = {"Wx": "x", "Uh": "h", "Uz": "h"}
+    WITHOUT_BIAS: ClassVar[tuple[str, ...]] = ("Uh",)
+    Wx: Linear
+    Uh: Linear
+    Uz: Linear
 
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new hidden state.
-        """
-        h: jax.Array = self.h.value
-        z = self.activation(self.Wx(checked_input(self, x, h)))
+    def step(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        """Compute the equation; see `RecurrentCell.step`."""
+        z = self.activation(self.Wx(x))
         u = jax.nn.sigmoid(self.Uh(h) + self.Uz(z))
-        new = u * h + (1.0 - u) * z
-        self.h.value = new
-        return new
+        return u * h + (1.0 - u) * z

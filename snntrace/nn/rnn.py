@@ -5,7 +5,9 @@ from typing import Any, final
 import brainstate
 import jax
 
-from snntrace.nn.cell import Activation, RecurrentCell, with_state
+from snntrace.nn.cell import RecurrentCell
+from snntrace.nn.gated import Activation, activation_function, beside
+from snntrace.nn.linear import Linear
 
 
 @final
@@ -63,26 +65,14 @@ class VanillaRNNCell(RecurrentCell):
         activation: str | Activation = "relu",
         name: str | None = None,
     ) -> None:
-        super().__init__(num_in, num_out, state_init, activation, name)
+        super().__init__(num_in, num_out, state_init, name)
+        self.activation = activation_function("VanillaRNNCell", activation)
         init = brainstate.nn.init.XavierNormal() if w_init is None else w_init
-        self.W = self.gate(self.num_in + self.num_out, init, b_init)
+        self.W = Linear(self.num_in + self.num_out, self.num_out, w_init=init, b_init=b_init)
 
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new hidden state.
-        """
-        h = self.activation(self.W(with_state(self, x, self.h.value)))
-        self.h.value = h
-        return h
+    def step(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        """Compute the equation; see `RecurrentCell.step`."""
+        return self.activation(self.W(beside(x, h)))
 
 
 ValinaRNNCell = VanillaRNNCell

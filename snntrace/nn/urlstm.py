@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snntrace.nn.cell import Activation, RecurrentCell, with_state
+from snntrace.nn.gated import ActivatedCell, Activation, beside
+from snntrace.nn.linear import Linear
 
 
 @final
-class URLSTMCell(RecurrentCell):
+class URLSTMCell(ActivatedCell):
     r"""LSTM with a refine gate and uniform gate initialisation; two hidden states, cell `c` and output `h`.
 
     .. math::
@@ -27,21 +28,10 @@ class URLSTMCell(RecurrentCell):
 
     Parameters
     ----------
-    num_in : int
-        The number of inputs.
-    num_out : int
-        The number of units.
-    w_init : callable or array of shape (num_in + num_out, num_out)
-        Weights of each gate and of the candidate, rows of the input first;
-        ``brainstate.nn.init.Orthogonal()`` if left out.
     b_init : callable or array of shape (num_out,) or None
         Biases of output gate and candidate; None for none.
-    state_init : callable or float or array of shape (num_out,)
-        Both states before the first step.
-    activation : str or callable
-        The candidate's and the output's: name in ``jax.nn`` or ``jax.numpy``, or an elementwise function.
-    name : str, optional
-        Name of the module.
+    num_in, num_out, w_init, state_init, activation, name
+        As for `LSTMCell`.
 
     Raises
     ------
@@ -65,7 +55,14 @@ class URLSTMCell(RecurrentCell):
     """
 
     STATES: ClassVar[tuple[str, ...]] = ("c", "h")
+    GATES: ClassVar[dict[str, str]] = {"Wf": "xh", "Wr": "xh", "Wu": "xh", "Wo": "xh"}
+    WITHOUT_BIAS: ClassVar[tuple[str, ...]] = ("Wf", "Wr")
     c: brainstate.HiddenState
+    h: brainstate.HiddenState
+    Wf: Linear
+    Wr: Linear
+    Wu: Linear
+    Wo: Linear
 
     def __init__(
         self,
@@ -77,37 +74,16 @@ class URLSTMCell(RecurrentCell):
         activation: str | Activation = "tanh",
         name: str | None = None,
     ) -> None:
-        super().__init__(num_in, num_out, state_init, activation, name)
-        both = self.num_in + self.num_out
-        self.Wf = self.gate(both, w_init, None)
-        self.Wr = self.gate(both, w_init, None)
-        self.Wu = self.gate(both, w_init, b_init)
-        self.Wo = self.gate(both, w_init, b_init)
+        super().__init__(num_in, num_out, w_init, b_init, state_init, activation, name)
         edge = 1.0 / max(self.num_out, 2)
         kept = np.asarray(brainstate.random.uniform(edge, 1.0 - edge, (self.num_out,)), np.float64)
         bias = jnp.asarray(np.log(kept) - np.log1p(-kept), brainstate.environ.dftype())
         self.forget_bias = brainstate.ParamState(bias)
 
-    def update(self, x: Any) -> jax.Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array of shape (..., num_in)
-            The input.
-
-        Returns
-        -------
-        array of shape (..., num_out)
-            The new output `h`.
-        """
-        h: jax.Array = self.h.value
-        xh = with_state(self, x, h)
-        bias = self.forget_bias.value
+    def step(self, x: jax.Array, c: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Compute the equation; see `RecurrentCell.step`."""
+        xh, bias = beside(x, h), self.forget_bias.value
         f, r, o = (jax.nn.sigmoid(a) for a in (self.Wf(xh) + bias, self.Wr(xh) - bias, self.Wo(xh)))
         g = 2.0 * r * f + (1.0 - 2.0 * r) * f**2
-        c = g * self.c.value + (1.0 - g) * self.activation(self.Wu(xh))
-        self.c.value = c
-        new = o * self.activation(c)
-        self.h.value = new
-        return new
+        c = g * c + (1.0 - g) * self.activation(self.Wu(xh))
+        return c, o * self.activation(c)
