@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,13 +15,13 @@ REDUCTIONS = ("mean", "sum")
 LOSS_OUTPUTS = ("per_step", "masked", "scalar")
 
 
-class StepwiseDrivers:
+class StepwiseDrivers(abc.ABC):
     """Loops over `update`, for learners; see `Learner`."""
 
     @property
+    @abc.abstractmethod
     def param_states(self) -> dict[Any, Any]:
         """The parameters."""
-        raise NotImplementedError
 
     def etrace_grad(
         self,
