@@ -12,17 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snntrace.events.lists import (
-    NATIVE,
-    check_lists,
-    check_range,
-    checked_capacity,
-    list_array,
-    list_traced,
-    rounded,
-)
+from snntrace.events.listing import list_raster, list_steps
+from snntrace.events.lists import check_lists, rounded
 from snntrace.events.rasters import rows_of, written_out
-from snntrace.events.rows import keep_distinct, sort_into_rows
 from snntrace.events.steps import checked_n_steps, in_seconds, place_events
 
 Array = Any
@@ -112,25 +104,8 @@ class Spikes:
         ValueError
             If the raster has not three axes, or the capacity is too small.
         """
-        if np.ndim(raster) != 3:
-            raise ValueError(
-                f"Spikes.from_dense: raster must have the axes (time, batch, unit), got raster.shape="
-                f"{np.shape(raster)}. Add the missing ones, e.g. raster[:, None] for one sample."
-            )
-        listed = jnp.asarray(raster) if isinstance(raster, jax.core.Tracer) else np.asarray(raster)
-        if listed.dtype.kind not in "fiub" and listed.dtype != jnp.bfloat16:
-            raise TypeError(
-                f"Spikes.from_dense: raster must hold real numbers, got raster.dtype={listed.dtype}. "
-                "Convert it with .astype(float)."
-            )
-        if listed.dtype not in NATIVE:
-            listed = listed.astype(np.float32)
-        if graded is None:
-            traced = isinstance(listed, jax.core.Tracer)
-            graded = listed.dtype != np.bool_ and (traced or bool(((listed != 0) & (listed != 1)).any()))
-        make = list_traced if isinstance(listed, jax.core.Tracer) else list_array
-        pointers, indices, values = make(listed, capacity, graded)
-        return cls(pointers, indices, values if graded else None, listed.shape[2])
+        pointers, indices, values = list_raster(raster, capacity, graded)
+        return cls(pointers, indices, values, np.shape(raster)[2])
 
     @classmethod
     def from_times(
@@ -240,20 +215,7 @@ class Spikes:
         >>> spikes.shape, spikes.indices[:2].tolist()
         ((3, 2, 2), [1, 1])
         """
-        steps = [np.asarray(step, np.int64) for step, _ in placed]
-        units = [np.asarray(unit, np.int64) for _, unit in placed]
-        offsets = np.cumsum([0, *(step.size for step in steps)])
-        all_steps, all_units = np.concatenate(steps), np.concatenate(units)
-        check_range("Spikes.from_steps", "steps", all_steps, np.iinfo(np.int64).max)
-        check_range("Spikes.from_steps", "units", all_units, n_units)
-        if n_steps is None:
-            n_steps = int(all_steps.max(initial=0)) + 1
-        size = checked_capacity("Spikes.from_steps", capacity, all_steps.size)
-        pointers = np.empty((len(placed), n_steps + 1), np.int32)
-        indices = np.zeros(size, np.int32)
-        sort_into_rows(offsets, all_steps, all_units, pointers, indices)
-        if binary:
-            keep_distinct(pointers, indices)
+        pointers, indices = list_steps(placed, n_units, n_steps, binary, capacity)
         return cls(pointers, indices, None, n_units)
 
     @classmethod

@@ -24,16 +24,18 @@ from snntrace.executors.engine import (
     projected_signals,
     refuse_input_gradients,
 )
-from snntrace.fused.backward import Backward, Gradients, Signals
+from snntrace.executors.event_operands import EventOperands, graded_inputs
+from snntrace.fused.backward import Backward, Gradients
 from snntrace.fused.forward import Forward, Ran
-from snntrace.fused.stages import Incoming, Port, Stage, Stages
+from snntrace.fused.stages import Incoming, Port, Stage
+from snntrace.fused.unit_signals import Signals
 from snntrace.fused.units import NotFusable
 from snntrace.jaxprs import Variable, read
 
 Array = Any
 
 
-class EventPass:
+class EventPass(EventOperands):
     """Runs sequences stage by stage, and differentiates them.
 
     Parameters
@@ -52,16 +54,9 @@ class EventPass:
     def __init__(self, engine: Engine, dense: frozenset[int] = frozenset()) -> None:
         if engine.graph.whole:
             raise NotFusable(engine.graph.whole)
-        self.engine = engine
-        self.stages = Stages(engine)
-        self.dense = dense
+        super().__init__(engine, dense)
         self._kernels: dict[tuple[bool, ...], list[tuple[Backward, Forward]]] = {}
         self.kernels((False,) * len(self.input_products))
-
-    @property
-    def input_products(self) -> list[Incoming]:
-        """Products whose operand the step's input makes."""
-        return [p for s in self.stages.stages for p in s.incoming if p.port is None]
 
     def kernels(self, graded: tuple[bool, ...]) -> list[tuple[Backward, Forward]]:
         """Make the kernels of all stages, for inputs with or without values."""
@@ -77,58 +72,6 @@ class EventPass:
                 (b, Forward(b.stage, self.stages.equations(b.stage.group), b.sums, e, v)) for b, e, v in made
             ]
         return self._kernels[graded]
-
-    # Operands ----------------------------------------------------------------------------------
-
-    def _inputs(self, weights: Weights, xs: Sequence[Any]) -> tuple[Any, ...]:
-        """Bring the operands of products with the input into the form that kernels take."""
-        found: list[Any] = []
-        for product in self.input_products:
-            relation = product.relation
-            operand = self._operand(weights, xs, relation)
-            if id(relation) in self.dense:
-                x = operand.dense() if isinstance(operand, Spikes) else operand
-                rows, pre, post = relation.sizes
-                value = x.reshape(-1, pre) @ relation.matrix(self._weight(weights, relation))
-                found.append((x.reshape(-1, rows, pre), value.reshape(-1, rows, post)))
-            elif isinstance(operand, Spikes):
-                found.append(operand)
-            else:
-                rows, pre, _ = relation.sizes
-                found.append(Spikes.from_dense(operand.reshape(-1, rows, pre)))
-        return tuple(found)
-
-    def _operand(self, weights: Weights, xs: Sequence[Any], relation: Dense) -> Any:
-        step, functions = self.stages.graph.step, self.engine.functions
-        if relation.operand in step.arguments:
-            return xs[step.arguments.index(relation.operand)]
-        arrays = tuple(x.dense() if isinstance(x, Spikes) else x for x in xs)
-        equations = [e for e in step.program.slice([relation.operand]) if e not in functions.chain_set]
-
-        def one(args: Arrays) -> Array:
-            env = self._environment(weights, args)
-            run(equations, env)
-            return env[relation.operand]
-
-        return jax.vmap(one)(arrays)
-
-    def values(self, weights: Weights) -> dict[Variable, Array]:
-        """Collect the values of parameters and constants."""
-        env = dict(self.stages.graph.step.program.constants)
-        env.update(zip(self.engine.functions.float_vars, weights.floats, strict=True))
-        env.update(zip(self.engine.functions.other_vars, weights.others, strict=True))
-        return env
-
-    def _environment(self, weights: Weights, args: Sequence[Array]) -> dict[Variable, Array]:
-        return self.values(weights) | dict(zip(self.stages.graph.step.arguments, args, strict=True))
-
-    def _weight(self, weights: Weights, relation: Dense) -> Array:
-        return weights.floats[self.engine.functions.float_slot[relation.weight]]
-
-    def matrices(self, weights: Weights) -> dict[Dense, Array]:
-        """Lay the weights of all products out as (pre, post)."""
-        relations = [p.relation for s in self.stages.stages for p in s.incoming] + list(self.stages.readouts)
-        return {r: r.matrix(self._weight(weights, r)) for r in relations}
 
     # Forward -----------------------------------------------------------------------------------
 
@@ -148,7 +91,7 @@ class EventPass:
         inputs = self._inputs(weights, xs)
         length = xs[0].shape[0]
         matrices, values = self.matrices(weights), self.values(weights)
-        kernels = self.kernels(_graded(inputs))
+        kernels = self.kernels(graded_inputs(inputs))
         ran: dict[int, Ran] = {}
         last = list(hidden)
         for backward, forward in kernels:
@@ -161,18 +104,6 @@ class EventPass:
                 last[leaf.slot] = value.reshape(leaf.old.shape)
         results = self._rest(weights.floats, weights.others, self._above(ran), self._dense(xs))
         return results, tuple(last), (inputs, ran)
-
-    def _dense(self, xs: Sequence[Any]) -> Arrays:
-        """Bring the inputs that the read-out reads to arrays; the others are left out."""
-        step = self.stages.graph.step
-        used = {v for e in self.stages.rest for v in e.inputs} | set(step.results)
-        flat = []
-        for x, variable in zip(xs, step.arguments, strict=True):
-            if variable not in used:
-                flat.append(jnp.zeros((x.shape[0], 0)))
-            else:
-                flat.append(x.dense().reshape(-1, *variable.shape) if isinstance(x, Spikes) else x)
-        return tuple(flat)
 
     def _start(self, stage: Stage, hidden: Arrays) -> list[Array]:
         return [hidden[leaf.slot].reshape(-1, stage.width) for leaf in stage.group.leaves]
@@ -259,7 +190,7 @@ class EventPass:
         down: dict[Dense, Array] = {
             r: above[r.output].reshape(-1, r.sizes[0], r.sizes[2]) for _, r in self.readouts
         }
-        for backward, _ in reversed(self.kernels(_graded(inputs))):
+        for backward, _ in reversed(self.kernels(graded_inputs(inputs))):
             stage = backward.stage
             operands = [self._incoming(p, inputs, ran, forward=False) for p in stage.incoming]
             start = self._start(stage, hidden)
@@ -378,11 +309,6 @@ def _port_value(
     env = {**values, **dict(zip(trained, params, strict=True)), **dict(zip(states, old, strict=True))}
     run(port.equations, env)
     return env[port.variable]
-
-
-def _graded(inputs: Sequence[Any]) -> tuple[bool, ...]:
-    """Tell which inputs have values."""
-    return tuple(isinstance(v, Spikes) and v.values is not None for v in inputs)
 
 
 def event_unroll(events: EventPass) -> Callable[..., tuple[Arrays, Carried]]:
