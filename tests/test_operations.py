@@ -429,13 +429,6 @@ class Layered(brainstate.nn.Module):
         return jnp.tanh(self.h.value).reshape(len(x), -1)
 
 
-def test_a_layer_with_a_gradient_rule_of_its_own_is_refused_by_name():
-    labels = jnp.zeros(B, int)
-    model = Layered(brainstate.nn.Embedding(6, 5), labels)
-    with pytest.raises(CompileError, match="'layer.weight' in 'custom_vjp_call'"):
-        snntrace.compile(model, snntrace.D_RTRL, labels, batch_size=B)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS, ids=[name.replace(" ", "_") for name in LAYERS])
 def test_a_layer_of_brainstate_has_the_gradient_of_backpropagation(name):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snntrace.compiler import builtin_forms as builtin_forms
+from snntrace.compiler import own_rules as own_rules
 from snntrace.compiler import sparse_forms as sparse_forms
 from snntrace.compiler.forms import BUILDERS, Axes, Form
 from snntrace.compiler.primitives import is_elementwise, is_structural
