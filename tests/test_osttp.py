@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from nets import Case, double_precision
+from nets import Case, double_precision, loss
 
 import snntrace
 from snntrace import OSTTP, Rule
@@ -315,3 +315,14 @@ def test_a_label_of_minus_one_is_no_target():
 def test_a_learner_that_was_not_compiled_says_so():
     with pytest.raises(snntrace.NotCompiledError, match="compile_graph"):
         OSTTP(model_of(), [jnp.ones((3, 5)), None]).update(jnp.ones((2, 4)), y_target=np.ones((2, 3)))
+
+
+def test_labels_that_are_known_inside_a_trace_are_checked_there():
+    case = Case("lif")
+    gradient = case.compile(OSTTP, B_list="normal").value_and_grad(loss)
+    labels = jnp.argmax(case.targets, -1)
+    value, _ = brainstate.transform.jit(lambda x: gradient(x, case.targets, y_target=labels))(case.inputs)
+    np.testing.assert_allclose(value, gradient(case.inputs, case.targets, y_target=labels)[0], rtol=1e-5)
+    wrong = labels + 3
+    with pytest.raises(ValueError, match="labels from 3 to 5"):
+        brainstate.transform.jit(lambda x: gradient(x, case.targets, y_target=wrong))(case.inputs)

@@ -144,7 +144,9 @@ def check_target(who: str, target: Any, n_target: int, rows: tuple[int, ...]) ->
             f"got y_target.shape={array.shape}. Its last axis must be the rows of the feedback matrices."
         )
     if labels and not isinstance(array, jax.core.Tracer) and array.size:
-        low, high = int(array.min()), int(array.max())
+        # In numpy: inside a trace, jax.numpy would make tracers of known labels.
+        known = np.asarray(target)
+        low, high = int(known.min()), int(known.max())
         if low < -1 or high >= n_target:
             raise ValueError(
                 f"{who}: class labels must be in 0..{n_target - 1}, or -1 for no target, got labels from "
