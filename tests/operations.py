@@ -477,6 +477,14 @@ NETS = {
         lambda p, x, z: brainevent.BinaryArray(x) @ brainevent.CSR((p["w"], POST, STARTS), shape=(6, 5)),
         inputs=(6,),
     ),
+    "product of events, brainevent": Net(
+        {"w": W}, lambda p, x, z: brainevent.BinaryArray(x) @ p["w"], reference=lambda p, x, z: x @ p["w"]
+    ),
+    "product of one sample's events, brainevent": Net(
+        {"w": W.T},
+        lambda p, x, z: jnp.stack([p["w"] @ brainevent.BinaryArray(row) for row in x]),
+        reference=lambda p, x, z: x @ p["w"].T,
+    ),
     "sparse rows of events": Net(
         {"w": draw(PRE.size)},
         lambda p, x, z: event_matmul(x, CSRWeight.of(STARTS, POST, p["w"], 5)),

@@ -71,6 +71,16 @@ def coordinates(equation: Equation, side: int, values: Values) -> Form | str:
     return _by_pairs(equation, side, row, column)
 
 
+@builds("binary_densemv", "binary_densemm")
+def binary_product(equation: Equation, side: int, values: Values) -> Form | str:
+    """Take a product of a matrix and spikes (brainevent), of shape (unit,) or (unit, row)."""
+    if side != 0:
+        return "only the matrix can be trained"
+    dtype, rows = equation.inputs[0].dtype, "f" * (len(equation.outputs[0].shape) - 1)
+    weight = "io" if equation.params["transpose"] else "oi"
+    return Form("product", f"i{rows},o{rows}->{weight}", lambda spikes: spikes.astype(dtype))
+
+
 @builds("bcoo_dot_general")
 def batched_coordinates(equation: Equation, side: int, values: Values) -> Form | str:
     """Take a product of a matrix `jax.experimental.sparse.BCOO` and an array."""
