@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
 CELLS ?=
-BENCHMARKS ?= versus_bptt versus_events auto_path event_growth streaming loading compile_time
+BENCHMARKS ?= versus_bptt versus_events auto_path event_growth streaming factored_traces loading compile_time
 
 .DEFAULT_GOAL := help
 .PHONY: help train test test-matrix lint format types docs bench clean

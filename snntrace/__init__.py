@@ -17,10 +17,14 @@ from snntrace.markers import matmul as matmul
 from snntrace.markers import sparse_matmul as sparse_matmul
 from snntrace.rules import BPTT as BPTT
 from snntrace.rules import D_RTRL as D_RTRL
+from snntrace.rules import ES_D_RTRL as ES_D_RTRL
 from snntrace.rules import OSTTP as OSTTP
 from snntrace.rules import Feedback as Feedback
 from snntrace.rules import OSTLRecurrent as OSTLRecurrent
 from snntrace.rules import Rule as Rule
+from snntrace.rules import pp_prop as pp_prop
+from snntrace.step_data import MultiStepData as MultiStepData
+from snntrace.step_data import SingleStepData as SingleStepData
 from snntrace.stream import Stream as Stream
 
 __version__ = "0.1.0"

@@ -67,7 +67,8 @@ def load_state_dict(learner: Learner, values: Mapping[str, Any]) -> None:
     unread = [n for n in new if n.startswith("parameter/") and n not in params]
     write_leaves(states.live(step.unread_states), [new[n] for n in unread])
     for i, trace in enumerate(learner.traces):
-        trace.value = new[f"trace/{i}"]
+        parts = [new[name] for name in _parts(i, trace.value)]
+        trace.value = jax.tree.unflatten(jax.tree.structure(trace.value), parts)
 
 
 def _leaves(learner: Learner) -> tuple[list[str], list[str], list[str]]:
@@ -91,7 +92,15 @@ def _named(learner: Learner) -> dict[str, Array]:
         for i, value in enumerate(leaves_of([state])):
             found[f"parameter/{'.'.join(map(str, path))}{f'.{i}' if i else ''}"] = value
     found |= dict(zip(hidden, carried[0], strict=True)) | dict(zip(others, carried[1], strict=True))
-    return found | {f"trace/{i}": trace.value for i, trace in enumerate(learner.traces)}
+    for i, trace in enumerate(learner.traces):
+        found |= _parts(i, trace.value)
+    return found
+
+
+def _parts(index: int, trace: Any) -> dict[str, Array]:
+    """Name the arrays of a trace: ``trace/0``, or ``trace/0/pre`` and so on where it has several."""
+    leaves = jax.tree.leaves_with_path(trace)
+    return {"/".join([f"trace/{index}", *(key.name for key in path)]): leaf for path, leaf in leaves}
 
 
 def _data(value: Array) -> Array:

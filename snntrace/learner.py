@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import brainstate
 import jax
-import jax.numpy as jnp
 
 from snntrace.agreement import Agreement
-from snntrace.checkpoint import load_state_dict, state_dict
+from snntrace.carrying import CarriedStates, EligibilityTrace
 from snntrace.compiler.graph import Graph, compile_graph
 from snntrace.compiler.outputs import unit_outputs
 from snntrace.errors import NotCompiledError
-from snntrace.executors.engine import Carried, Engine
-from snntrace.executors.resets import reset_samples
+from snntrace.executors.engine import Engine
 from snntrace.executors.states import ModelStates
 from snntrace.executors.streaming import streaming_step
 from snntrace.inputs import StepInputs
@@ -24,22 +21,18 @@ from snntrace.memory import Memory
 from snntrace.paths import Paths, check_path
 from snntrace.report import Explanation, Report
 from snntrace.rules.feedback import Feedback, check_error_width
-from snntrace.rules.options import check_effect, check_limit, is_count
+from snntrace.rules.options import check_effect, check_options
 from snntrace.rules.projection import Projection
-from snntrace.rules.rule import Rule
+from snntrace.rules.rule import Decay, Rule
 from snntrace.sequences import Sequences, agreement_with_bptt, sequence_gradient
+from snntrace.step_data import unmarked
 from snntrace.stepwise import StepwiseDrivers
 from snntrace.stream import Stream
 
 Array = Any
-NONDIAGONAL = ("refuse", "exact")
 
 
-class EligibilityTrace(brainstate.ShortTermState):
-    """The trace of one relation into one hidden group."""
-
-
-class Learner(StepwiseDrivers, brainstate.nn.Module):
+class Learner(CarriedStates, StepwiseDrivers, brainstate.nn.Module):
     r"""A model that computes its own gradients online.
 
     The gradient of every step is its own, plus what the past left in the traces:
@@ -62,10 +55,13 @@ class Learner(StepwiseDrivers, brainstate.nn.Module):
         Whether `update` needs a target at every step.
     name : str, optional
         Name of the module.
-    vjp_method : {'single-step'}
-        Accepted for code written for braintrace.
+    vjp_method : {'single-step', 'multi-step'}
+        Accepted for code written for braintrace. Here every learner takes one step (`update`) or many
+        (`unroll`), with the same gradient.
     fast_solve : bool
-        False computes one trace a synapse, step by step, with no shortcut: the plain reference.
+        False computes traces step by step, with no shortcut: the plain reference.
+    decay_or_rank : float, int or pair of these, optional
+        What smooths the factors of a rule with factored traces, such as `pp_prop`; see `Rule`.
     window : int, optional
         Steps of a window in `unroll`; the whole sequence if None. It changes cost and memory, never the
         gradient.
@@ -106,6 +102,7 @@ class Learner(StepwiseDrivers, brainstate.nn.Module):
         vjp_method: str = "single-step",
         fast_solve: bool = True,
         *,
+        decay_or_rank: Decay | None = None,
         window: int | None = None,
         path: str | Mapping[str, str] = "auto",
         nondiagonal: str = "refuse",
@@ -118,7 +115,7 @@ class Learner(StepwiseDrivers, brainstate.nn.Module):
         output: Sequence[int | None] | None = None,
     ) -> None:
         super().__init__(name=name)
-        self.rule = rule
+        self.rule = rule = rule.smoothed(decay_or_rank)
         self._options = {
             "B_list": B_list, "target_timing": target_timing, "name": name, "fast_solve": fast_solve,
             "window": window, "path": path, "nondiagonal": nondiagonal, "memory_limit": memory_limit,
@@ -131,23 +128,8 @@ class Learner(StepwiseDrivers, brainstate.nn.Module):
                 f"{who}: model must be a brainstate.nn.Module, got model={type(model).__name__}. "
                 "Put the step into a module's `update`."
             )
-        if vjp_method != "single-step":
-            raise ValueError(
-                f"{who}: vjp_method must be 'single-step', got vjp_method={vjp_method!r}. "
-                "For several steps at once use window=K and `unroll`."
-            )
-        if window is not None and not is_count(window):
-            raise ValueError(
-                f"{who}: window must be a positive number of steps or None, got window={window!r}. "
-                "Give e.g. window=20."
-            )
+        check_options(who, vjp_method, window, nondiagonal, memory_limit)
         check_path(who, path)
-        if nondiagonal not in NONDIAGONAL:
-            raise ValueError(
-                f"{who}: nondiagonal must be one of {', '.join(NONDIAGONAL)}, "
-                f"got nondiagonal={nondiagonal!r}. Use 'exact' for the whole Jacobian."
-            )
-        check_limit(who, memory_limit)
         given = {
             "B_list": B_list, "target_timing": target_timing, "signal": signal, "reduction": reduction,
             "scale": scale, "seed": seed, "output": output,
@@ -240,112 +222,6 @@ class Learner(StepwiseDrivers, brainstate.nn.Module):
         """The model's parameters, as ``model.states(brainstate.ParamState)``."""
         return dict(self.model.states(brainstate.ParamState))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Learner:
-        """Copy the model with its states, compile it under the same rule, and copy the traces.
-
-        Returns
-        -------
-        Learner
-            A learner that shares nothing with this one.
-        """
-        twin = Learner(copy.deepcopy(self.model, memo), self.rule, **self._options)
-        memo[id(self)] = twin
-        if self.graph is not None:
-            example = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), self._example)
-            twin.compile_graph(*example, batched=self._batched)
-            twin.load_state_dict(self.state_dict())
-            twin.model_states.initial = self.model_states.initial
-        return twin
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be pickled: compiled functions and brainstate's modules cannot be.
-
-        Raises
-        ------
-        TypeError
-            Always.
-        """
-        raise TypeError(
-            f"{self.rule.name}: a learner must not be pickled, since its compiled functions cannot be, got "
-            f"protocol={protocol}. Store learner.state_dict(); in the other process compile the model again "
-            "and call load_state_dict. copy.deepcopy copies a learner within a process."
-        )
-
-    # State -------------------------------------------------------------------------------------
-
-    def reset_state(self, batch_size: int | None = None, *, where: Any = None, **kwargs: Any) -> None:
-        """Put hidden states and traces back to where they began.
-
-        Parameters
-        ----------
-        batch_size : int, optional
-            Accepted if it is the one compiled for, as brainstate's modules take it.
-        where : array of bool (batch,), optional
-            The samples whose episode has ended; the others go on. All, if None. States that samples share,
-            such as a counter without a batch axis, stay as they are.
-        **kwargs
-            Ignored, as brainstate's modules do.
-
-        Raises
-        ------
-        ValueError
-            If the batch size differs from the one compiled for, or `where` does not fit.
-        NotCompiledError
-            If the learner was compiled inside a transformation, so that its first states are unknown.
-        """
-        graph = self.compiled
-        if batch_size is not None and graph.rows and batch_size != graph.rows[0]:
-            raise ValueError(
-                f"{self.rule.name}: batch_size must be the one compiled for, got batch_size={batch_size} "
-                f"for {graph.rows[0]}. Compile again for another batch size."
-            )
-        if where is not None:
-            mask = self.inputs.samples(where, "where")
-            first = Carried(*self.model_states.first(graph.rows[0] if graph.rows else None), ())
-            self.write(reset_samples(self.engine, first, self.carried(bool(self.traces)), mask))
-            return
-        self.model_states.begin()
-        for state in self.traces:
-            state.value = jnp.zeros_like(state.value)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return parameters, states and traces as named arrays, to store and to go on from later.
-
-        Returns
-        -------
-        dict of str to array
-            Copies, by names such as ``parameter/layers.0.w_in``, ``hidden/layers.0.neuron.v``, ``trace/0``.
-        """
-        return state_dict(self)
-
-    def load_state_dict(self, values: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave, here or in another process.
-
-        Parameters
-        ----------
-        values : mapping of str to array
-            The named arrays, such as ``numpy.load`` reads them from what ``numpy.savez`` wrote.
-
-        Raises
-        ------
-        ValueError
-            If names or shapes are not this learner's, which is left as it was.
-        """
-        load_state_dict(self, values)
-
-    def carried(self, traces: bool = True) -> Carried:
-        """Read states and traces."""
-        hidden, others = self.model_states.carried()
-        if traces:
-            self.memory.check_traces()
-        return Carried(hidden, others, tuple(t.value for t in self.traces) if traces else ())
-
-    def write(self, carried: Carried) -> None:
-        """Write states, and traces if there are some."""
-        self.model_states.write(carried.hidden, carried.others)
-        for state, value in zip(self.traces, carried.traces, strict=bool(carried.traces)):
-            state.value = value
-
     def explain(self, path: str | Sequence[Any]) -> Explanation:
         """Explain how one parameter gets its gradient, what is left out, and what to write instead.
 
@@ -378,7 +254,8 @@ class Learner(StepwiseDrivers, brainstate.nn.Module):
         Parameters
         ----------
         *args : pytrees
-            The model's input at this step.
+            The model's input at this step. In `MultiStepData` it is that of several steps, which then run as
+            `unroll` runs them.
         y_target : array of shape (..., n_target), or integer labels of shape (...), optional
             The target, for rules that project it; a label of -1 is no target.
 
@@ -395,6 +272,9 @@ class Learner(StepwiseDrivers, brainstate.nn.Module):
             If the traces are above the memory limit.
         """
         graph = self.compiled
+        args, several = unmarked(self.rule.name, args)
+        if several:
+            return self.unroll(*args, y_target=y_target)
         if self.rule.recursion == "full":
             raise ValueError(
                 f"{self.rule.name}: update must run under a rule with traces, got rule={self.rule.name}. "

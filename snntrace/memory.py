@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from snntrace.executors.engine import Engine
+from snntrace.executors.factored import FactoredLayout
 
 SHARE = 0.5
 """Part of the device's memory that traces, or a sequence's tape, may take by default."""
@@ -70,11 +71,20 @@ class Memory:
 
     @property
     def step(self) -> int:
-        """Bytes that one step of a sequence leaves on the tape: hidden states, products and results."""
+        """Bytes that one step of a sequence leaves on the tape.
+
+        They are hidden states, products, results, and the postsynaptic factors of factored traces.
+        """
         step = self.engine.graph.step
         kept = [*(leaf.new for leaf in step.hidden), *(r.output for r in self.engine.functions.products)]
         sizes = [(a.shape, a.dtype) for a in kept]
         sizes += [(a.shape, getattr(a, "dtype", np.dtype(np.float32))) for a in step.results]
+        posts = {
+            (x.route.group.index, x.site): ((x.shape[1]), x.dtype)
+            for x in self.engine.layouts
+            if isinstance(x, FactoredLayout)
+        }
+        sizes += posts.values()
         return sum(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize for shape, dtype in sizes)
 
     @property
@@ -152,12 +162,15 @@ class Memory:
         group = largest.route.group
         batch = group.shape[0] if group.n_row_axes else 1
         smaller = int(batch * self.limit / needed)
+        rule = self.engine.rule
+        whole = rule.decays is None and any(x.relation.mixing and not x.collapsed for x in layouts)
         choices = [
             "run whole sequences, which need none: value_and_grad(f)(xs), or unroll(xs, carry=False)",
             f"compile with batch_size={smaller} or less" if smaller >= 1 and group.n_row_axes else "",
             "let traces be shared by all units where that is exact (see learner.explain)"
-            if not all(layout.collapsed or not layout.relation.mixing for layout in layouts)
+            if not all(x.collapsed or not x.relation.mixing for x in layouts) and rule.decays is None
             else "",
+            "keep them in two factors, which is an approximation: snntrace.pp_prop" if whole else "",
             "raise memory_limit, if there is room",
         ]
         return (

@@ -10,6 +10,9 @@ import brainstate
 import jax
 import jax.numpy as jnp
 
+from snntrace.rules.options import is_count
+from snntrace.step_data import sequence_length
+
 Array = Any
 REDUCTIONS = ("mean", "sum")
 LOSS_OUTPUTS = ("per_step", "masked", "scalar")
@@ -17,6 +20,8 @@ LOSS_OUTPUTS = ("per_step", "masked", "scalar")
 
 class StepwiseDrivers(abc.ABC):
     """Loops over `update`, for learners; see `Learner`."""
+
+    unroll: Callable[..., Any]
 
     @property
     @abc.abstractmethod
@@ -28,13 +33,14 @@ class StepwiseDrivers(abc.ABC):
         *sequences: Any,
         step_fn: Callable[..., Any],
         mask: Any = None,
+        chunk_size: int | None = None,
         weights: Mapping[Any, Any] | None = None,
         reduction: str = "mean",
         loss_output: str = "per_step",
         has_aux: bool = False,
         return_value: bool = False,
     ) -> Any:
-        r"""Sum the gradients of every step of a sequence, taken one step at a time.
+        r"""Sum the gradients of every step of a sequence, taken one step, or some steps, at a time.
 
         .. math:: \nabla W = \sum_t m^t \nabla \ell^t \Big/ \sum_t m^t
 
@@ -47,9 +53,13 @@ class StepwiseDrivers(abc.ABC):
             What `step_fn` takes, one slice at a time.
         step_fn : callable
             ``step_fn(*slices) -> loss``, which calls the learner once and returns a scalar; with `has_aux`,
-            ``(loss, aux)``.
+            ``(loss, aux)``. With `chunk_size`, slices are (chunk_size, ...), it calls `unroll`, or the
+            learner with `MultiStepData`, and returns one loss for each step.
         mask : array of shape (T,), optional
             Weights of the steps' losses. The traces go on at steps of weight zero.
+        chunk_size : int, optional
+            Steps at a time, a divisor of the sequence's length; one by one if None. The gradient is the same,
+            and from some steps on it is faster.
         weights : mapping of path to state, optional
             The parameters to differentiate; all if None.
         reduction : {'mean', 'sum'}
@@ -69,7 +79,8 @@ class StepwiseDrivers(abc.ABC):
         Raises
         ------
         ValueError
-            If an option is unknown, sequences differ in length, or a loss is no scalar.
+            If an option is unknown, sequences differ in length or do not divide into chunks, or a loss has
+            a wrong shape.
         """
         if reduction not in REDUCTIONS:
             raise ValueError(
@@ -87,17 +98,19 @@ class StepwiseDrivers(abc.ABC):
                 f"etrace_grad: mask must have one entry for each step, got mask of shape {scale.shape} for "
                 f"{length} steps. Give an array of shape ({length},)."
             )
+        cut = chunks("etrace_grad", chunk_size, length)
         states = self.param_states if weights is None else weights
 
         def objective(slices: Any, scale: Array) -> Any:
             found = step_fn(*slices)
             loss, aux = found if has_aux else (found, None)
-            if jnp.ndim(loss) != 0:
+            if jnp.shape(loss) != scale.shape:
+                what = "one loss for each step of a chunk" if scale.shape else "a scalar loss"
                 raise ValueError(
-                    f"etrace_grad: step_fn must return a scalar loss, got shape {jnp.shape(loss)}. "
-                    "Take the mean over the batch inside step_fn."
+                    f"etrace_grad: step_fn must return {what}, of shape {scale.shape}, got shape "
+                    f"{jnp.shape(loss)}. Take the mean over the batch inside step_fn."
                 )
-            return scale * loss, (loss, aux)
+            return (scale * loss).sum(), (loss, aux)
 
         gradient = brainstate.transform.grad(objective, states, has_aux=True)
 
@@ -106,7 +119,8 @@ class StepwiseDrivers(abc.ABC):
             return jax.tree.map(jnp.add, total, grads), (loss, aux)
 
         zeros = jax.tree.map(jnp.zeros_like, {path: state.value for path, state in states.items()})
-        total, (losses, aux) = brainstate.transform.scan(body, zeros, (sequences, scale))
+        total, (losses, aux) = brainstate.transform.scan(body, zeros, jax.tree.map(cut, (sequences, scale)))
+        losses = losses.reshape(length)
         divisor = jnp.maximum(scale.sum(), 1.0) if reduction == "mean" else 1.0
         grads = jax.tree.map(lambda g: g / divisor, total)
         masked = losses * scale
@@ -115,9 +129,13 @@ class StepwiseDrivers(abc.ABC):
         return result if len(result) > 1 else grads
 
     def etrace_evolve(
-        self, *sequences: Any, step_fn: Callable[..., Any] | None = None, return_outputs: bool = False
+        self,
+        *sequences: Any,
+        step_fn: Callable[..., Any] | None = None,
+        chunk_size: int | None = None,
+        return_outputs: bool = False,
     ) -> Any:
-        """Run a sequence step by step without a gradient; states and traces go on.
+        """Run a sequence without a gradient, one step, or some steps, at a time; states and traces go on.
 
         ``unroll`` does the same at once.
 
@@ -126,49 +144,60 @@ class StepwiseDrivers(abc.ABC):
         *sequences : pytrees with a leading time axis
             The model's inputs, or what `step_fn` takes.
         step_fn : callable, optional
-            What to call at each step; the learner itself if None.
+            What to call at each step, or with each chunk of steps; the learner itself if None.
+        chunk_size : int, optional
+            Steps at a time, a divisor of the sequence's length; one by one if None.
         return_outputs : bool
             Whether to return what each call gave.
 
         Returns
         -------
         pytree with a leading time axis, or None
-            The outputs.
+            The outputs of each call.
+
+        Raises
+        ------
+        ValueError
+            If sequences differ in length, or do not divide into chunks.
         """
-        sequence_length("etrace_evolve", sequences)
-        call: Any = self if step_fn is None else step_fn
+        cut = chunks("etrace_evolve", chunk_size, sequence_length("etrace_evolve", sequences))
+        plain: Any = self if chunk_size in (None, 1) else self.unroll
+        call = plain if step_fn is None else step_fn
 
         def body(*slices: Any) -> Any:
             out = call(*slices)
             return out if return_outputs else None
 
-        return brainstate.transform.for_loop(body, *sequences)
+        return brainstate.transform.for_loop(body, *jax.tree.map(cut, sequences))
 
 
-def sequence_length(who: str, sequences: tuple[Any, ...]) -> int:
-    """Return the number of steps that all sequences have.
+def chunks(who: str, size: Any, length: int) -> Callable[[Any], Any]:
+    """Make the function that cuts a sequence into chunks.
 
     Parameters
     ----------
     who : str
         Name for messages.
-    sequences : tuple of pytrees
-        The sequences.
+    size : int, optional
+        Steps of a chunk; 1 or None leaves sequences as they are.
+    length : int
+        Steps of the sequence.
 
     Returns
     -------
-    int
-        Steps.
+    callable
+        From (T, ...) to (T / size, size, ...).
 
     Raises
     ------
     ValueError
-        If there is no step, or lengths differ.
+        If the size is no count, or does not divide the length.
     """
-    lengths = sorted({jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(sequences)})
-    if len(lengths) != 1 or lengths[0] == 0:
+    if size is not None and (not is_count(size) or length % size):
         raise ValueError(
-            f"{who}: sequences must have one length of at least 1, got lengths {lengths}. "
-            "Put time on the first axis of each."
+            f"{who}: chunk_size must be a whole number that divides the sequence's {length} steps, got "
+            f"chunk_size={size!r}. Give a divisor, or cut the sequence to a multiple."
         )
-    return int(lengths[0])
+    if size is None or size == 1:
+        return lambda value: value
+    return lambda value: value.reshape(length // size, size, *jnp.shape(value)[1:])

@@ -200,12 +200,12 @@ class Case:
         last = by_state[id(self.model.out.weight)]
         return result | {"out.w_out": np.asarray(last["weight"]), "out.b_out": np.asarray(last["bias"])}
 
-    def oracle(self, recursion="diagonal", signals=None):
+    def oracle(self, recursion="diagonal", signals=None, decays=None):
         """Return outputs and named gradients of the numpy trace, of what the model trains."""
         for i, layer in enumerate(self.layers):
             layer.signal = None if signals is None else signals[i]
         outs, grads = oracles.trace_gradients(
-            self.layers, self.w_out, self.b_out, self.xs, self.ys, recursion
+            self.layers, self.w_out, self.b_out, self.xs, self.ys, recursion, decays
         )
         named = {f"{i}.{k}": grads[i][k] for i in range(len(self.layers)) for k in self._states(i)}
         return outs, named | {f"out.{k}": v for k, v in grads[-1].items()}

@@ -265,10 +265,13 @@ class Layer:
 
 
 class LayerRun:
-    """A layer that runs, with its traces."""
+    """A layer that runs, with its traces; with `decays` (x, f), those of its matrices are in two factors.
 
-    def __init__(self, layer, batch, recursion):
-        self.layer, self.recursion = layer, recursion
+    epsx^t = x epsx^(t-1) + x^t,  epsf^t = f D^t epsf^(t-1) + (1 - f) Df^t,  eps^t = epsx^t epsf^t / (1 - f^t)
+    """
+
+    def __init__(self, layer, batch, recursion, decays=None):
+        self.layer, self.recursion, self.decays = layer, recursion, decays
         n_pre, n = layer.w_in.shape
         s = layer.cell.n_states
         self.h = np.zeros((s, batch, n))
@@ -276,6 +279,8 @@ class LayerRun:
         self.eps |= {name: np.zeros((s, batch, n)) for name in layer.own}
         if layer.w_rec is not None:
             self.eps["w_rec"] = np.zeros((s, batch, n, n))
+        self.steps, self.post = 0, np.zeros((s, batch, n))
+        self.pre = {name: np.zeros(e.shape[1:3]) for name, e in self.eps.items() if e.ndim == 4}
         self.grads = {name: np.zeros(e.shape[2:]) for name, e in self.eps.items()}
         self.supports, self.rasters = [], []
 
@@ -291,8 +296,16 @@ class LayerRun:
             own_weight = np.diag(layer.w_rec)
             d = d + local.df[:, None] * own_weight * psi_old[None, :]
         operands = {"w_in": x, "w_rec": z_old}
+        self.steps += 1
+        if self.decays is not None:
+            past = np.einsum("sqbi,qbi->sbi", d, self.post)
+            self.post = self.decays[1] * past + (1 - self.decays[1]) * local.df
         for name, eps in self.eps.items():
-            if name in operands:
+            if name in operands and self.decays is not None:
+                self.pre[name] = self.decays[0] * self.pre[name] + operands[name]
+                post = self.post / (1 - self.decays[1] ** self.steps)
+                self.eps[name] = np.einsum("sbi,bj->sbji", post, self.pre[name])
+            elif name in operands:
                 past = np.einsum("sqbi,qbji->sbji", d, eps)
                 self.eps[name] = past + np.einsum("sbi,bj->sbji", local.df, operands[name])
             else:
@@ -325,13 +338,14 @@ class LayerRun:
         return at_current @ self.layer.w_in.T
 
 
-def trace_gradients(layers, w_out, b_out, xs, ys, recursion="diagonal"):
+def trace_gradients(layers, w_out, b_out, xs, ys, recursion="diagonal", decays=None):
     """Run stacked layers and a linear read-out on xs (T, B, n_in) under the loss sum (out - y)^2 / 2.
 
+    With `decays`, traces of matrices are in two factors.
     A layer's `signal` is None, or (entry, kind, B): entry 'state' or 'output', kind 'target' or 'random'.
     Returns outs (T, B, n_out) and one dict of gradients a layer, the read-out's last.
     """
-    runs = [LayerRun(layer, xs.shape[1], recursion) for layer in layers]
+    runs = [LayerRun(layer, xs.shape[1], recursion, decays) for layer in layers]
     outs, grad_w, grad_b = [], np.zeros(w_out.shape), np.zeros(b_out.shape)
     for x, y in zip(xs, ys, strict=True):
         value = x

@@ -65,7 +65,7 @@ def test_names_that_the_page_for_users_of_braintrace_says_are_there_are_there_an
     names = [cell for row in rows_under("## Names", page("from_braintrace")) for cell in row[:1]]
     listed = {n for cell in names for n in re.findall(r"`(\w+)`", cell)}
     missing = {n for n in listed if not (hasattr(snntrace, n) or hasattr(snntrace.Learner, n))}
-    assert missing == {"OSTLFeedforward", "ETraceConfig", "MultiStepData", "chunk_size", "show_graph"}
+    assert missing == {"OSTLFeedforward", "ETraceConfig", "show_graph"}
     gone = page("from_braintrace").split("## What is not there")[1]
     for name in re.findall(r"`(\w+)`", gone):
         assert name == "AttributeError" or not hasattr(snntrace, name), name
@@ -124,12 +124,16 @@ def test_the_table_of_rules_is_the_codes(page):
         r: tuple(s for s, cell in zip(SIGNALS, cells, strict=True) if cell == "yes") for r, *cells in rows
     }
     assert found == {recursion: tuple(LEGAL[recursion]) for recursion in RECURSIONS}
-    named = {row[0].strip("`"): tuple(row[1:3]) for row in rows_under("## Rules with a name", page("rules"))}
+    named = {
+        name: tuple(row[1:4])
+        for row in rows_under("## Rules with a name", page("rules"))
+        for name in re.findall(r"`(\w+)`", row[0])
+    }
     rules = {
         name: rule for name in dir(snntrace) if isinstance(rule := getattr(snntrace, name), snntrace.Rule)
     }
-    assert named == {name: (rule.recursion, rule.signal) for name, rule in rules.items()}
-    assert all(name == rule.name for name, rule in rules.items())
+    assert named == {n: (r.recursion, r.signal, r.factorisation) for n, r in rules.items()}
+    assert all(name == rule.name or rules[rule.name] is rule for name, rule in rules.items())
 
 
 def test_the_table_of_feedback_options_has_each_with_its_default(page):

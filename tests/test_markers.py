@@ -150,10 +150,10 @@ def test_operands_that_an_operation_cannot_take_are_refused():
         braintrace.sparse_matmul(XS[0], jnp.ones(9), sparse_mat=jnp.ones((4, 5)))
 
 
-def stepwise():
+def stepwise(rule="D_RTRL", **options):
     layers = [Recurrent(4, ALIF(6)), FeedForward(6, LI(2))]
     model = draw_weights(brainstate.nn.Sequential(*layers), 1.5)
-    return braintrace.compile(model, braintrace.D_RTRL, XS[0], batch_size=B)
+    return braintrace.compile(model, rule, XS[0], batch_size=B, **options)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -209,6 +209,65 @@ def test_evolving_carries_states_and_traces_as_a_sequence_does():
         np.testing.assert_allclose(a, b, atol=1e-6)
     learner.reset_state()
     np.testing.assert_allclose(learner.unroll(XS), outs, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["D_RTRL", "pp_prop"])
+def test_chunks_of_steps_have_the_gradient_and_the_losses_of_single_steps(rule):
+    options = {"decay_or_rank": 0.8} if rule == "pp_prop" else {}
+    learner = stepwise(rule, vjp_method="multi-step", **options)
+    mask, chunk = np.r_[0.0, 0.5, np.ones(T - 2)], T // 3
+
+    def one(x, y):
+        return loss_of(learner(x), y)
+
+    def unrolled(xs, ys):
+        return ((learner.unroll(xs) - ys) ** 2).mean((1, 2))
+
+    def marked(xs, ys):
+        return ((learner(braintrace.MultiStepData(xs)) - ys) ** 2).mean((1, 2))
+
+    given = {"mask": mask, "return_value": True}
+    expected, losses = learner.etrace_grad(XS, YS, step_fn=one, **given)
+    after = learner.carried()
+    for step_fn in (unrolled, marked):
+        learner.reset_state()
+        found, found_losses = learner.etrace_grad(XS, YS, step_fn=step_fn, chunk_size=chunk, **given)
+        np.testing.assert_allclose(found_losses, losses, rtol=1e-5, atol=1e-6)
+        for path, value in expected.items():
+            assert float(jnp.abs(value).max()) > 1e-5
+            np.testing.assert_allclose(found[path], value, rtol=1e-3, atol=1e-5)
+        for a, b in zip(jax.tree.leaves(learner.carried()), jax.tree.leaves(after), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    learner.reset_state()
+    outs = learner.etrace_evolve(XS, chunk_size=chunk, return_outputs=True)
+    learner.reset_state()
+    np.testing.assert_allclose(outs.reshape(YS.shape), learner.unroll(XS), atol=1e-5)
+    for size in (0, T + 1, 2.0, True):
+        with pytest.raises(ValueError, match=r"chunk_size.*divi"):
+            learner.etrace_grad(XS, YS, step_fn=one, chunk_size=size)
+    with pytest.raises(ValueError, match="one loss for each step"):
+        learner.etrace_grad(XS, YS, step_fn=lambda x, y: unrolled(x, y).sum(), chunk_size=chunk)
+
+
+def test_an_input_of_one_step_beside_one_of_several_is_the_same_at_each():
+    class Gained(brainstate.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = FeedForward(4, LI(2), w_init=np.linspace(-1, 1, 8).reshape(4, 2))
+
+        def update(self, x, gain):
+            return gain * self.layer(x)
+
+    gain = jnp.asarray(0.5)
+    learner = braintrace.compile(Gained(), "D_RTRL", XS[0], gain, batch_size=B)
+    one = learner(braintrace.SingleStepData(XS[0]), gain)
+    learner.reset_state()
+    several = learner(braintrace.MultiStepData(XS), braintrace.SingleStepData(gain))
+    np.testing.assert_allclose(several[0], one, rtol=1e-6)
+    learner.reset_state()
+    np.testing.assert_allclose(several, learner.unroll(XS, jnp.full(T, 0.5)), rtol=1e-6)
+    with pytest.raises(ValueError, match="one length"):
+        learner(braintrace.MultiStepData(XS), braintrace.MultiStepData(jnp.ones(T - 1)))
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ class DenseSteps:
             The samples; all of them if the model has no batch axis.
         """
         if where.all():
-            silent = tuple(jnp.zeros_like(t) for t in self.carried.traces)
+            silent = jax.tree.map(jnp.zeros_like, self.carried.traces)
             self.carried = Carried(initial.hidden, initial.others, silent)
         else:
             self.carried = reset_samples(self.engine, initial, self.carried, where)

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from snntrace.compiler.graph import Graph
+from snntrace.compiler.graph import Graph, Route
 from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
 from snntrace.compiler.relations import Operation, Temporal
 from snntrace.compiler.spatial import Signals
 from snntrace.compiler.uniform import Uniformity, collapsing_routes, find_uniform
 from snntrace.executors.exact import FullLayout, check_exact
+from snntrace.executors.factored import FactoredLayout
 from snntrace.executors.layout import Layout
 from snntrace.executors.recursion import Recursion
 from snntrace.executors.signals import StepSignals
@@ -61,7 +62,7 @@ class Engine:
         self.functions = functions = StepFunctions(graph)
         self.signals = StepSignals(functions, cut, outputs)
         self.recursion = Recursion(functions, rule)
-        self.uniform = self._find_uniform() if collapse else {}
+        self.uniform = self._find_uniform() if collapse and rule.decays is None else {}
         dynamics = rule.recursion in ("diagonal", "coupled")
         collapsed = {
             id(route)
@@ -70,13 +71,17 @@ class Engine:
             for route in collapsing_routes(functions, group, self.uniform[group.index], dynamics)
         }
         routes = graph.routes if rule.recursion != "full" else ()
-        self.layouts = tuple(
-            (FullLayout if route.whole else Layout)(
-                route, functions.sites[id(route.relation)], id(route) in collapsed
-            )
-            for route in routes
-        )
-        check_exact(rule.recursion, self.layouts)
+        self.layouts = tuple(self._layout(route, id(route) in collapsed) for route in routes)
+        check_exact(rule, self.layouts)
+
+    def _layout(self, route: Route, collapsed: bool) -> Layout:
+        """Choose how a route's trace is kept."""
+        site = self.functions.sites[id(route.relation)]
+        if route.whole:
+            return FullLayout(route, site, collapsed)
+        if self.rule.decays is not None and isinstance(route.relation, Operation):
+            return FactoredLayout(route, site, False, self.rule.decays)
+        return Layout(route, site, collapsed)
 
     def _find_uniform(self) -> dict[int, Uniformity]:
         """Tell for each group that no weight couples with itself which coefficients all units share."""
@@ -102,7 +107,7 @@ class Engine:
 
     def zero_traces(self) -> Arrays:
         """Return traces that have seen nothing."""
-        return tuple(jnp.zeros(layout.shape, layout.dtype) for layout in self.layouts)
+        return tuple(layout.zero() for layout in self.layouts)
 
     def operand(self, relation: Temporal, weights: Weights, point: Point) -> Array | None:
         """Return the presynaptic operand as (a, f, j), or None for an elementwise parameter."""

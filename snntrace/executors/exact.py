@@ -22,6 +22,7 @@ from snntrace.compiler.relations import Operation
 from snntrace.errors import CompileError
 from snntrace.executors.layout import Layout
 from snntrace.jaxprs import Abstract
+from snntrace.rules.rule import Rule
 
 Array = Any
 
@@ -90,6 +91,10 @@ class FullLayout(Layout):
         back = jax.linear_transpose(relation.columns, Abstract(relation.shape, relation.output.dtype))
         return jax.vmap(lambda y: back(y)[0])(moved.reshape(-1, *groups, rows, post))
 
+    def keep(self, trace: Array, stays: Array) -> Array:
+        """Set the trace of samples that begin anew to zero; `stays` is true for the others."""
+        return trace * stays.reshape(*stays.shape, *(1,) * (trace.ndim - 1 - stays.ndim)).astype(trace.dtype)
+
     def contract(self, signal: Sequence[Array], trace: Array) -> Array:
         """Sum signal x trace over states and units.
 
@@ -113,20 +118,21 @@ class FullLayout(Layout):
         return self.relation.unmatrix(gradient) if isinstance(self.relation, Operation) else gradient
 
 
-def check_exact(recursion: str, layouts: Sequence[Layout]) -> None:
+def check_exact(rule: Rule, layouts: Sequence[Layout]) -> None:
     """Refuse exact Jacobians that a rule does not use, or that do not fit.
 
     Raises
     ------
     CompileError
-        If the recursion is not the diagonal one, or the traces are too large.
+        If the recursion is not the diagonal one, traces are factored, or they are too large.
     """
     full = [layout for layout in layouts if isinstance(layout, FullLayout)]
     mixed = [layout for layout in full if not layout.route.group.diagonal]
-    if mixed and recursion != "diagonal":
+    if mixed and (rule.recursion != "diagonal" or rule.factorisation != "per-synapse"):
         names = "; ".join(dict.fromkeys(layout.route.group.name for layout in mixed))
         raise CompileError(
-            f"compile: nondiagonal='exact' must go with recursion='diagonal', got recursion={recursion!r} "
+            "compile: nondiagonal='exact' must go with recursion='diagonal' and "
+            f"factorisation='per-synapse', got {rule.recursion!r} and {rule.factorisation!r} "
             f"for the states {names}, whose units act on each other without a weight. Use D_RTRL."
         )
     n_bytes = sum(layout.n_bytes for layout in full)

@@ -39,7 +39,7 @@ class Layout:
         return self.route.relation
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[Any, ...]:
         """Shape of the trace."""
         relation = self.relation
         if isinstance(relation, Operation):
@@ -62,6 +62,10 @@ class Layout:
     def n_bytes(self) -> int:
         """Memory of the trace."""
         return int(np.prod(self.shape, dtype=np.int64)) * int(np.dtype(self.dtype).itemsize)
+
+    def zero(self) -> Any:
+        """Return a trace that has seen nothing."""
+        return jnp.zeros(self.shape, self.dtype)
 
     def at_output(self, values: Array) -> Array:
         """Bring values (..., *group shape) to the relation's output positions (..., *output shape)."""
@@ -102,6 +106,12 @@ class Layout:
             grown = self.factor(df[s])
             rows.append(total([*terms, grown if operand is None else grown * operand[..., None]], trace[s]))
         return jnp.stack(rows)
+
+    def keep(self, trace: Any, stays: Array) -> Any:
+        """Set the trace of samples that begin anew to zero; `stays` is true for the others."""
+        shape = self.route.group.shape
+        spread = stays.reshape(*stays.shape, *(1,) * (len(shape) - stays.ndim)).astype(self.dtype)
+        return trace * self.factor(self.at_output(jnp.broadcast_to(spread, shape)))
 
     def factor(self, values: Array) -> Array:
         """Shape values at the relation's output so that they multiply a trace."""

@@ -36,7 +36,8 @@ class Coefficients(NamedTuple):
     def pull(self, lam: Arrays, sites: Mapping[Site, Layout]) -> tuple[Arrays, Arrays]:
         """Carry a signal one step back, to the old states and to the sites."""
         posts = self.reach.pull(lam, [site for site in sites if site not in self.df])
-        for site, df in self.df.items():
+        for site in [site for site in sites if site in self.df]:
+            df = self.df[site]
             at = [sites[site].at_output(values) for values in lam]
             posts[site] = total([a * b for a, b in zip(df, at, strict=True)], df[0])
         return self.back(lam), tuple(posts[site] for site in sites)

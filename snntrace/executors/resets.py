@@ -75,14 +75,10 @@ def reset_samples(engine: Engine, initial: Carried, now: Carried, where: Array) 
     Carried
         What is carried then.
     """
-    traces = []
-    for layout, trace in zip(engine.layouts, now.traces, strict=bool(now.traces)):
-        group = layout.route.group
-        stays = spread(~jnp.asarray(where), jnp.zeros(group.shape)).astype(trace.dtype)
-        if layout.route.whole:
-            traces.append(trace * spread(stays, trace[0]))
-        else:
-            traces.append(trace * layout.factor(layout.at_output(jnp.broadcast_to(stays, group.shape))))
+    stays = ~jnp.asarray(where)
+    pairs = zip(engine.layouts, now.traces, strict=bool(now.traces))
     return Carried(
-        restart(where, initial.hidden, now.hidden), restart(where, initial.others, now.others), tuple(traces)
+        restart(where, initial.hidden, now.hidden),
+        restart(where, initial.others, now.others),
+        tuple(layout.keep(trace, stays) for layout, trace in pairs),
     )

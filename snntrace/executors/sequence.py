@@ -26,7 +26,7 @@ from snntrace.executors.signals import Given
 from snntrace.executors.window import Found, WindowBackward, sums
 
 Array = Any
-States = tuple[Arrays, Arrays]
+States = tuple[Arrays, Arrays, Arrays]
 
 
 class SequencePass:
@@ -56,10 +56,14 @@ class SequencePass:
         self.backward = WindowBackward(engine, self.recorder)
 
     def _run_window(
-        self, weights: Weights, xs: Inputs, at: Carried, first: Resets | None, traced: bool
+        self, weights: Weights, xs: Inputs, at: Carried, first: Resets | None
     ) -> tuple[Arrays, Tape, Carried]:
         results, tape, hidden, others = self.recorder(weights, xs, at.hidden, at.others, first)
-        traces = self.backward.end_traces(weights, xs, tape, at.traces) if traced else at.traces
+        traces = (
+            self.backward.end_traces(weights, xs, tape, at.traces)
+            if self.carry
+            else self.backward.end_posts(weights, xs, tape, at.traces)
+        )
         return results, tape, Carried(hidden, others, traces)
 
     def run(
@@ -74,19 +78,22 @@ class SequencePass:
         after : Carried
             States and traces behind the last step.
         left : Tape or States
-            Of a single window its tape; of several the states at the start of each.
+            Of a single window its tape; of several the states and postsynaptic factors at each start.
         """
         weights = self.engine.functions.weights(params)
         if self.window is None or self.window >= xs.length:
-            results, tape, after = self._run_window(weights, xs, carried, first, self.carry)
+            results, tape, after = self._run_window(weights, xs, carried, first)
             return results, after, tape
 
         def one(at: Carried, x: Inputs) -> tuple[Carried, tuple[Arrays, States]]:
-            results, _, after = self._run_window(weights, x, at, first, self.carry)
-            return after, (results, jax.tree.map(lambda v: jnp.asarray(v)[None], (at.hidden, at.others)))
+            results, _, after = self._run_window(weights, x, at, first)
+            posts = self.backward.factored.begin(at.traces) if self.carry else at.traces
+            start = (at.hidden, at.others, posts)
+            return after, (results, jax.tree.map(lambda v: jnp.asarray(v)[None], start))
 
-        after, (results, starts) = scan_blocks(one, carried, xs, self.window)
-        return results, after, starts
+        begin = carried if self.carry else carried._replace(traces=self.backward.factored.begin(()))
+        after, (results, starts) = scan_blocks(one, begin, xs, self.window)
+        return results, after._replace(traces=after.traces if self.carry else ()), starts
 
     def gradients(
         self,
@@ -106,25 +113,25 @@ class SequencePass:
             `direct` at the parameters.
         """
         weights = self.engine.functions.weights(params)
-        silent = self.backward.no_signals()
+        silent = self.backward.nothing_left()
         if isinstance(left, Tape):
-            found = self.backward.gradients(weights, xs, left, given, silent, inputs)
+            posts = self.backward.factored.begin(carried.traces)
+            found = self.backward.gradients(weights, xs, left, given, silent, posts, inputs)
         else:
 
             def one(state: Any, now: Any) -> tuple[Any, Any]:
-                mus, summed = state
-                (x, given_t), start = now
-                at = Carried(start[0], start[1], ())
-                _, tape, _ = self._run_window(weights, x, at, first, False)
-                part = self.backward.gradients(weights, x, tape, given_t, mus, inputs)
-                return (part.mus, sums(summed, (part.direct, part.begun))), part.inputs
+                later, summed = state
+                (x, given_t), (hidden, others, posts) = now
+                _, tape, _, _ = self.recorder(weights, x, hidden, others, first)
+                part = self.backward.gradients(weights, x, tape, given_t, later, posts, inputs)
+                return (part.left, sums(summed, (part.direct, part.begun))), part.inputs
 
             begin = (silent, self.backward.no_gradients(xs))
-            (mus, (direct, begun)), along = scan_blocks(
+            (rest, (direct, begun)), along = scan_blocks(
                 one, begin, (xs, given), self.window or xs.length, reverse=True, per_block=left
             )
-            found = Found(direct, mus, along, begun)
-        direct = self.backward.past(found.direct, found.mus, carried.traces) if self.carry else found.direct
+            found = Found(direct, rest, along, begun)
+        direct = self.backward.past(found.direct, found.left, carried.traces) if self.carry else found.direct
         return found._replace(direct=list(self.engine.functions.pull_back(params, direct)))
 
 
@@ -173,7 +180,7 @@ def unroll_function(
         )
         along = None if wanted is None else found.inputs
         nothing: Any = None
-        before = Carried(by_state(engine, found.mus), nothing, nothing)
+        before = Carried(by_state(engine, found.left.mus), nothing, nothing)
         begun = None if resets is None else Resets(nothing, by_state(engine, found.begun), nothing)
         return tuple(found.direct), along, before, nothing, begun
 

@@ -20,6 +20,8 @@ from snntrace.compiler.relations import Operation
 from snntrace.compiler.sites import Site
 from snntrace.executors.blocks import block_size, scan_blocks
 from snntrace.executors.engine import Engine
+from snntrace.executors.factored import FactoredLayout, Factors, Post
+from snntrace.executors.factored_window import FactoredWindow, History
 from snntrace.executors.generic_events import Inputs
 from snntrace.executors.layout import Layout
 from snntrace.executors.recorder import Recorder, Tape
@@ -44,16 +46,27 @@ class Adjoint(NamedTuple):
     begun: Arrays
 
 
+class Left(NamedTuple):
+    """What goes on from a window's start to what came before.
+
+    `mus` holds for each group mu at each state, `outputs` for each postsynaptic factor the signal at the
+    relation's output.
+    """
+
+    mus: tuple[Arrays, ...]
+    outputs: Arrays
+
+
 class Found(NamedTuple):
     """What the way back over a window gives.
 
-    `direct` is the gradient at the end of each weight chain, without what `mus`, left for each group at the
-    window's start, finds in the traces there; `inputs` are the gradients at the arguments, None where there
-    are none; `begun` is for each group the gradient at the states that samples began anew with.
+    `direct` is the gradient at the end of each weight chain, without what is `left` at the window's start
+    for the traces there; `inputs` are the gradients at the arguments, None where there are none; `begun` is
+    for each group the gradient at the states that samples began anew with.
     """
 
     direct: list[Array]
-    mus: tuple[Arrays, ...]
+    left: Left
     inputs: tuple[Array | None, ...]
     begun: tuple[Arrays, ...]
 
@@ -64,6 +77,9 @@ class WindowBackward:
     def __init__(self, engine: Engine, recorder: Recorder) -> None:
         self.engine = engine
         self.recorder = recorder
+        self.factored = FactoredWindow(engine, recorder)
+        unfactored = [x for x in engine.layouts if not isinstance(x, FactoredLayout)]
+        self.whole = frozenset((id(x.relation), x.route.group.index) for x in unfactored)
 
     def adjoint(
         self,
@@ -97,7 +113,8 @@ class WindowBackward:
             The signal at the sites, and what is left.
         """
         engine = self.engine
-        sites = {layout.site: layout for layout in engine.layouts if layout.route.group is group}
+        whole = [x for x in engine.layouts if not isinstance(x, FactoredLayout)]
+        sites = {layout.site: layout for layout in whole if layout.route.group is group}
 
         def back(state: tuple[Arrays, Arrays], now: tuple[Point, Signal | None]) -> Any:
             later, begun = state
@@ -122,10 +139,17 @@ class WindowBackward:
         engine = self.engine
         points = self.recorder.points(xs, tape)
         prepared = engine.recursion.prepare(weights)
-        split = {layout.route.group for layout in engine.layouts if not layout.route.whole}
+        split = {
+            x.route.group for x in engine.layouts if not (x.route.whole or isinstance(x, FactoredLayout))
+        }
         bases = [self._bases(g, weights, points, prepared) if g in split else [] for g in engine.graph.groups]
-        result = []
+        posts_at_end = self.end_posts(weights, xs, tape, self.factored.begin(traces))
+        result: list[Any] = []
         for layout, trace in zip(engine.layouts, traces, strict=True):
+            if isinstance(layout, FactoredLayout):
+                pre = self.factored.end(layout, weights, xs, points, trace.pre)
+                result.append(Factors(pre, self.factored.of(layout, posts_at_end)))
+                continue
             if layout.route.whole:
                 result.append(self._stepped(layout, weights, points, trace, prepared))
                 continue
@@ -142,6 +166,15 @@ class WindowBackward:
                 rows.append(total([*past, grown], grown))
             result.append(jnp.stack(rows))
         return tuple(result)
+
+    def end_posts(
+        self, weights: Weights, xs: Inputs, tape: Tape, posts: tuple[Post, ...]
+    ) -> tuple[Post, ...]:
+        """Compute the postsynaptic factors at a window's end from those at its start."""
+        if not posts:
+            return ()
+        prepared = self.engine.recursion.prepare(weights)
+        return self.factored.run(weights, self.recorder.points(xs, tape), prepared, posts)[0]
 
     def _stepped(
         self, layout: Layout, weights: Weights, points: Point, trace: Array, prepared: dict[int, Any]
@@ -174,7 +207,8 @@ class WindowBackward:
         xs: Inputs,
         tape: Tape,
         given: Given,
-        later: tuple[Arrays, ...],
+        later: Left,
+        posts: tuple[Post, ...],
         inputs: bool = False,
     ) -> Found:
         """Go back over a window.
@@ -189,8 +223,10 @@ class WindowBackward:
             What its forward pass left.
         given : Given
             The loss's cotangents, time leading.
-        later : tuple of tuple of array
-            mu of each group behind the last step, as `Found.mus` of the next window.
+        later : Left
+            What comes from behind the last step, as `Found.left` of the next window.
+        posts : tuple of Post
+            The postsynaptic factors at the window's start.
         inputs : bool
             Whether gradients at the arguments are asked for.
 
@@ -202,36 +238,44 @@ class WindowBackward:
         engine = self.engine
         prepared = engine.recursion.prepare(weights)
 
-        def one(state: Any, now: Any) -> tuple[Any, Any]:
-            mus, summed = state
-            (x, inner, given_t), before = now
-            points = self.recorder.points(x, inner._replace(before=before, first=tape.first))
-            found = self._block(weights, x, points, given_t, mus, prepared, inputs)
-            return (found.mus, sums(summed, (found.direct, found.begun))), found.inputs
+        history = self.factored.history(weights, self.recorder.points(xs, tape), prepared, posts)
 
-        values = (xs, tape._replace(before=(), first=None), given)
+        def one(state: Any, now: Any) -> tuple[Any, Any]:
+            left, summed = state
+            (x, inner, given_t, known), before = now
+            points = self.recorder.points(x, inner._replace(before=before, first=tape.first))
+            found = self._block(weights, x, points, given_t, left, known, prepared, inputs)
+            return (found.left, sums(summed, (found.direct, found.begun))), found.inputs
+
+        values = (xs, tape._replace(before=(), first=None), given, history)
         start = (later, self.no_gradients(xs))
         size = block_size(xs.length)
         befores = self.recorder.before_blocks(tape, size)
-        (mus, (direct, begun)), along = scan_blocks(one, start, values, size, reverse=True, per_block=befores)
-        return Found(direct, mus, along, begun)
+        (left, (direct, begun)), along = scan_blocks(
+            one, start, values, size, reverse=True, per_block=befores
+        )
+        return Found(direct, left, along, begun)
 
     def no_gradients(self, xs: Inputs) -> tuple[list[Array], tuple[Arrays, ...]]:
         """Return zeros to sum `Found.direct` and `Found.begun` in."""
-        silent = self.no_signals()
+        silent = self.nothing_left().mus
         return self.engine.functions.no_gradients(), silent if xs.fresh is not None else ((),) * len(silent)
 
-    def no_signals(self) -> tuple[Arrays, ...]:
-        """Return mu behind a sequence's last step."""
+    def nothing_left(self) -> Left:
+        """Return what comes from behind a sequence's last step."""
         groups = self.engine.graph.groups
-        return tuple(tuple(jnp.zeros(x.old.shape, x.old.dtype) for x in g.leaves) for g in groups)
+        mus = tuple(tuple(jnp.zeros(x.old.shape, x.old.dtype) for x in g.leaves) for g in groups)
+        return Left(mus, self.factored.silent())
 
-    def past(self, direct: list[Array], mus: tuple[Arrays, ...], traces: Arrays) -> list[Array]:
+    def past(self, direct: list[Array], left: Left, traces: Arrays) -> list[Array]:
         """Add what signals find in the traces at a window's start, ``mu . eps``."""
         result = list(direct)
         for layout, trace in zip(self.engine.layouts, traces, strict=True):
             slot = self.engine.functions.float_slot[layout.relation.weight]
-            found = layout.contract(mus[layout.route.group.index], trace)
+            if isinstance(layout, FactoredLayout):
+                found = layout.outer(trace.pre, self.factored.of(layout, left.outputs))
+            else:
+                found = layout.contract(left.mus[layout.route.group.index], trace)
             result[slot] = result[slot] + layout.to_weight(found)
         return result
 
@@ -241,21 +285,27 @@ class WindowBackward:
         xs: Inputs,
         points: Point,
         given: Given,
-        mus: tuple[Arrays, ...],
+        later: Left,
+        history: History,
         prepared: dict[int, Any],
         inputs: bool,
     ) -> Found:
         engine = self.engine
         opened = engine.signals.open(weights, points, given, points.new[0].shape[0], inputs)
         direct, signals, along = opened
+        of_groups = engine.signals.of_groups(signals)
         adjoints = [
             self.adjoint(g, weights, points, signal, mu, prepared)
-            for g, signal, mu in zip(engine.graph.groups, engine.signals.of_groups(signals), mus, strict=True)
+            for g, signal, mu in zip(engine.graph.groups, of_groups, later.mus, strict=True)
         ]
+        factored, outputs = self.factored.arrivals(points, of_groups, history, later.outputs)
         side = dict(zip(map(id, engine.signals.spatial.side_relations), signals.relations, strict=True))
         for relation in engine.graph.temporal:
             site = engine.functions.sites[id(relation)]
-            posts = [a.posts[site] for a in adjoints if site in a.posts]
+            posts = factored.get(id(relation), [])
+            for group, adjoint in zip(engine.graph.groups, adjoints, strict=True):
+                if (id(relation), group.index) in self.whole:
+                    posts = [*posts, adjoint.posts[site]]
             post = total(posts + ([side[id(relation)]] if id(relation) in side else []), posts[0])
             slot = engine.functions.float_slot[relation.weight]
             if isinstance(relation, Operation):
@@ -266,7 +316,8 @@ class WindowBackward:
         if inputs:
             kept = engine.signals.states_to_inputs(weights, points, [a.mus for a in adjoints])
             along = tuple(None if a is None else a + b for a, b in zip(along, kept, strict=True))
-        return Found(direct, tuple(a.mu for a in adjoints), along, tuple(a.begun for a in adjoints))
+        left = Left(tuple(a.mu for a in adjoints), outputs)
+        return Found(direct, left, along, tuple(a.begun for a in adjoints))
 
 
 def sums(one: Any, other: Any) -> Any:

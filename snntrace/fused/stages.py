@@ -122,6 +122,8 @@ class Stages:
         graph, engine = self.graph, self.engine
         if engine.rule.recursion == "full":
             raise NotFusable("a rule without traces")
+        if engine.rule.decays is not None:
+            raise NotFusable("a rule with factored traces")
         if graph.step.others:
             raise NotFusable(f"the state {graph.step.others[0].label!r}, which is not hidden")
         if any(graph.read_before):

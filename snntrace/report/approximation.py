@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from snntrace.compiler.graph import Graph, Group, Route
-from snntrace.compiler.relations import Relation, Temporal
+from snntrace.compiler.relations import Operation, Relation, Temporal
 from snntrace.executors.exact import FullLayout
+from snntrace.executors.factored import FactoredLayout
 from snntrace.jaxprs import Equation, Variable
 from snntrace.memory import written
 
@@ -79,7 +80,7 @@ class Approximations:
         found: list[Approximation] = []
         for group in self.graph.groups:
             if any(mine & r.relation.sources for r in self.graph.routes if r.group is group):
-                found += self.of_group(group)
+                found += [*self.of_group(group), *self._of_factors(group, mine)]
         for equation, sources in self.uses:
             if mine & sources:
                 found += [*self._through_a_weight(equation, mine), *self._into_other_states(equation)]
@@ -169,6 +170,27 @@ class Approximations:
                 "",
                 "B_list with None for this group, or snntrace.D_RTRL",
             )
+
+    def _of_factors(self, group: Group, mine: set[Variable]) -> Iterator[Approximation]:
+        """List the operations of some parameters whose traces into a group are factored."""
+        if self.rule.decays is None:
+            return
+        pre, post = self.rule.decays
+        for layout in self.engine.layouts:
+            relation = layout.relation
+            if (
+                isinstance(layout, FactoredLayout)
+                and isinstance(relation, Operation)
+                and layout.route.group is group
+                and mine & relation.sources
+            ):
+                yield Approximation(
+                    f"which input met which state of {group.name}: the product of both pasts, smoothed by "
+                    f"{pre:.4g} and {post:.4g}, stands in for the sum over time of products",
+                    relation.equation.name,
+                    relation.equation.where,
+                    "snntrace.D_RTRL keeps a trace for each synapse",
+                )
 
     def _among_units(self, group: Group) -> Iterator[Approximation]:
         for relation in self._products_that_read(group, {leaf.old for leaf in group.leaves}):

@@ -27,8 +27,10 @@ class TraceOf:
         The group's states.
     primitive, where : str
         The operation with which the parameter acts, and the line that made it.
-    shape : tuple of int
-        Shape of the trace.
+    shape : tuple
+        Shape of the trace; of a factored one, the shapes of both factors.
+    form : str
+        What one entry of it belongs to.
     n_bytes : int
         Its memory.
     collapsed : bool
@@ -41,7 +43,8 @@ class TraceOf:
     states: tuple[str, ...]
     primitive: str
     where: str
-    shape: tuple[int, ...]
+    shape: tuple[Any, ...]
+    form: str
     n_bytes: int
     collapsed: bool
     why: str
@@ -109,12 +112,11 @@ class Explanation:
         """Write the explanation as text."""
         lines = [f"{self.name} under {self.rule}: {self.route}, {self.reason}"]
         for t in self.traces:
-            form = "one for all units" if t.collapsed else "one for each synapse or unit"
             lines += [
                 "",
                 f"Trace into group {t.group} ({', '.join(t.states)})",
                 f"  by {t.primitive} at {t.where}",
-                f"  shape {t.shape}, {t.n_bytes / 2**20:.2f} MiB; {form}: {t.why}",
+                f"  shape {t.shape}, {t.n_bytes / 2**20:.2f} MiB; {t.form}: {t.why}",
             ]
         if self.direct:
             lines += ["", "The step's own gradient", *(f"  by {place}" for place in self.direct)]
@@ -193,6 +195,7 @@ def _trace(report: Report, layout: Any) -> TraceOf:
         equation.name,
         equation.where,
         tuple(layout.shape),
+        layout.form,
         layout.n_bytes,
         layout.collapsed,
         report.why_collapsed(layout),

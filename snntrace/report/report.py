@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from snntrace.compiler.relations import Operation
 from snntrace.compiler.uniform import can_collapse
+from snntrace.executors.factored import FactoredLayout
 from snntrace.jaxprs import Equation, Variable
 from snntrace.report.approximation import Approximation, Approximations
 from snntrace.report.drawing import draw_report
@@ -201,6 +202,8 @@ class Report:
             The reason.
         """
         group, engine = layout.route.group, self.engine
+        if isinstance(layout, FactoredLayout):
+            return "the rule keeps what came in and what units made of it apart"
         if layout.collapsed:
             return "D and D_f are the same for all units"
         if not group.diagonal:

@@ -8,6 +8,9 @@ import numpy as np
 
 from snntrace.rules.rule import Rule
 
+NONDIAGONAL = ("refuse", "exact")
+VJP_METHODS = ("single-step", "multi-step")
+
 
 def is_count(value: Any) -> bool:
     """Tell whether a value is a whole number of at least 1."""
@@ -15,14 +18,29 @@ def is_count(value: Any) -> bool:
     return whole and int(value) >= 1
 
 
-def check_limit(who: str, limit: Any) -> None:
-    """Refuse what is no number of bytes.
+def check_options(who: str, vjp_method: Any, window: Any, nondiagonal: Any, limit: Any) -> None:
+    """Refuse values that a learner's options do not take.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If there is one.
     """
+    if vjp_method not in VJP_METHODS:
+        raise ValueError(
+            f"{who}: vjp_method must be one of {', '.join(VJP_METHODS)}, got vjp_method={vjp_method!r}. "
+            "Leave it out: both give the same gradient here."
+        )
+    if window is not None and not is_count(window):
+        raise ValueError(
+            f"{who}: window must be a positive number of steps or None, got window={window!r}. "
+            "Give e.g. window=20."
+        )
+    if nondiagonal not in NONDIAGONAL:
+        raise ValueError(
+            f"{who}: nondiagonal must be one of {', '.join(NONDIAGONAL)}, "
+            f"got nondiagonal={nondiagonal!r}. Use 'exact' for the whole Jacobian."
+        )
     number = isinstance(limit, (int, float, np.integer, np.floating)) and not isinstance(limit, bool)
     if limit is not None and not (number and limit > 0):
         raise ValueError(
