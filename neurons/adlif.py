@@ -18,7 +18,6 @@ from snntrace.neurons.parameters import (
     one_of,
     ratio,
     time_constant,
-    unit_count,
     value_of,
     voltage,
 )
@@ -56,8 +55,9 @@ class AdLIF(SpikingNeuron):
 
     Parameters
     ----------
-    n : int
-        The number of units.
+    n : int or tuple of int
+        The number of units; or the shape of a map, such as ``(height, width, channels)``, whose
+        parameters have one value a channel in place of one a unit.
     tau_mem : quantity of shape () or (n,), in ms
         Membrane time constant; 20 ms if left out.
     tau_w : quantity of shape () or (n,), in ms
@@ -112,7 +112,7 @@ class AdLIF(SpikingNeuron):
 
     def __init__(
         self,
-        n: int,
+        n: int | tuple[int, ...],
         tau_mem: Any = 20.0 * u.ms,
         tau_w: Any = 100.0 * u.ms,
         a: Any = 1.0,
@@ -132,24 +132,23 @@ class AdLIF(SpikingNeuron):
     ) -> None:
         super().__init__(name=name)
         who = type(self).__name__
-        self.n = unit_count(who, n)
-        self.in_size = self.out_size = (self.n,)
+        self.set_size(n)
         names = learnable_names(who, learn, self.LEARNABLE)
         self.firing = firing(who, reset, detach_reset, t_ref, surrogate)
         self.drive = one_of(who, "drive", drive, DRIVES)
         self.scheme = one_of(who, "scheme", scheme, SCHEMES)
         self.dt = None if dt is None else scalar_time_in_ms(who, "dt", dt)
-        self.tau_mem = time_constant(who, "tau_mem", tau_mem, self.n, names)
-        self.tau_w = time_constant(who, "tau_w", tau_w, self.n, names)
-        self.a = ratio(who, "a", a, self.n, names)
+        self.tau_mem = time_constant(who, "tau_mem", tau_mem, self.channels, names)
+        self.tau_w = time_constant(who, "tau_w", tau_w, self.channels, names)
+        self.a = ratio(who, "a", a, self.channels, names)
         if np.min(a) <= -1.0:
             raise ValueError(
                 f"{who}: a must be above -1, or the voltage runs away from rest, got a={a}. Give a larger a."
             )
-        self.b = voltage(who, "b", b, self.n, names)
-        self.v_rest = voltage(who, "v_rest", v_rest, self.n)
-        self.v_reset = reset_voltage(who, reset, v_reset, self.v_rest, v_th, self.n)
-        self.v_th = voltage(who, "v_th", v_th, self.n, names)
+        self.b = voltage(who, "b", b, self.channels, names)
+        self.v_rest = voltage(who, "v_rest", v_rest, self.channels)
+        self.v_reset = reset_voltage(who, reset, v_reset, self.v_rest, v_th, self.channels)
+        self.v_th = voltage(who, "v_th", v_th, self.channels, names)
 
     def at_rest(self, shape: tuple[int, ...]) -> dict[str, jax.Array]:
         """Return the resting voltage and no adaptation current.
@@ -157,7 +156,7 @@ class AdLIF(SpikingNeuron):
         Parameters
         ----------
         shape : tuple of int
-            ``(n,)`` or ``(batch, n)``.
+            ``size`` or ``(batch, *size)``.
 
         Returns
         -------

@@ -15,7 +15,6 @@ from snntrace.neurons.parameters import (
     learnable_names,
     one_of,
     time_constant,
-    unit_count,
     value_of,
     voltage,
 )
@@ -42,8 +41,9 @@ class ALIF(SpikingNeuron):
 
     Parameters
     ----------
-    n : int
-        The number of units.
+    n : int or tuple of int
+        The number of units; or the shape of a map, such as ``(height, width, channels)``, whose
+        parameters have one value a channel in place of one a unit.
     tau_mem : quantity of shape () or (n,), in ms
         Membrane time constant; 20 ms if left out.
     tau_adapt : quantity of shape () or (n,), in ms
@@ -87,7 +87,7 @@ class ALIF(SpikingNeuron):
 
     def __init__(
         self,
-        n: int,
+        n: int | tuple[int, ...],
         tau_mem: Any = 20.0 * u.ms,
         tau_adapt: Any = 200.0 * u.ms,
         beta: Any = 0.2 * u.mV,
@@ -105,18 +105,17 @@ class ALIF(SpikingNeuron):
     ) -> None:
         super().__init__(name=name)
         who = type(self).__name__
-        self.n = unit_count(who, n)
-        self.in_size = self.out_size = (self.n,)
+        self.set_size(n)
         names = learnable_names(who, learn, self.LEARNABLE)
         self.firing = firing(who, reset, detach_reset, t_ref, surrogate)
         self.drive = one_of(who, "drive", drive, DRIVES)
         self.dt = None if dt is None else scalar_time_in_ms(who, "dt", dt)
-        self.tau_mem = time_constant(who, "tau_mem", tau_mem, self.n, names)
-        self.tau_adapt = time_constant(who, "tau_adapt", tau_adapt, self.n, names)
-        self.beta = voltage(who, "beta", beta, self.n, names)
-        self.v_rest = voltage(who, "v_rest", v_rest, self.n)
-        self.v_reset = reset_voltage(who, reset, v_reset, self.v_rest, v_th, self.n)
-        self.v_th = voltage(who, "v_th", v_th, self.n, names)
+        self.tau_mem = time_constant(who, "tau_mem", tau_mem, self.channels, names)
+        self.tau_adapt = time_constant(who, "tau_adapt", tau_adapt, self.channels, names)
+        self.beta = voltage(who, "beta", beta, self.channels, names)
+        self.v_rest = voltage(who, "v_rest", v_rest, self.channels)
+        self.v_reset = reset_voltage(who, reset, v_reset, self.v_rest, v_th, self.channels)
+        self.v_th = voltage(who, "v_th", v_th, self.channels, names)
 
     def at_rest(self, shape: tuple[int, ...]) -> dict[str, jax.Array]:
         """Return the resting voltage and no adaptation.
@@ -124,7 +123,7 @@ class ALIF(SpikingNeuron):
         Parameters
         ----------
         shape : tuple of int
-            ``(n,)`` or ``(batch, n)``.
+            ``size`` or ``(batch, *size)``.
 
         Returns
         -------

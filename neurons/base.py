@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snntrace.neurons.parameters import Parameter, decay, value_of
+from snntrace.neurons.parameters import Parameter, decay, unit_shape, value_of
 from snntrace.neurons.quantities import step_in_ms
 
 DRIVES = ("delta", "current")
@@ -26,16 +26,33 @@ class Neuron(brainstate.nn.Module):
     input is constant over the step and the membrane has resistance 1.
 
     Subclasses set the fields named here, and say what their states are at rest.
+
+    The units stand in a row, ``size = (n,)``, or on a map whose last axis are its channels. A parameter has
+    one value for all, or one a channel; in a row, each unit is a channel of its own.
     """
 
     LEARNABLE: ClassVar[tuple[str, ...]]
     RATIOS: ClassVar[tuple[str, ...]] = ()
     n: int
+    channels: int
+    size: tuple[int, ...]
     dt: float | None
     drive: str
     tau_mem: Parameter
     v_rest: Parameter
     v: brainstate.HiddenState
+
+    def set_size(self, n: int | tuple[int, ...]) -> None:
+        """Set how many units there are, and how they are arranged.
+
+        Parameters
+        ----------
+        n : int or tuple of int
+            The number of units, or the shape of their map, channels last.
+        """
+        self.size = unit_shape(type(self).__name__, n)
+        self.n, self.channels = math.prod(self.size), self.size[-1]
+        self.in_size = self.out_size = self.size
 
     @abc.abstractmethod
     def at_rest(self, shape: tuple[int, ...]) -> dict[str, jax.Array]:
@@ -44,7 +61,7 @@ class Neuron(brainstate.nn.Module):
         Parameters
         ----------
         shape : tuple of int
-            ``(n,)`` or ``(batch, n)``.
+            ``size`` or ``(batch, *size)``.
 
         Returns
         -------
@@ -89,9 +106,9 @@ class Neuron(brainstate.nn.Module):
         Returns
         -------
         tuple of int
-            ``(n,)`` or ``(batch_size, n)``.
+            ``size`` or ``(batch_size, *size)``.
         """
-        return (self.n,) if batch_size is None else (batch_size, self.n)
+        return self.size if batch_size is None else (batch_size, *self.size)
 
     def resting_voltage(self, shape: tuple[int, ...]) -> jax.Array:
         """Return the resting voltage of every unit.
@@ -99,7 +116,7 @@ class Neuron(brainstate.nn.Module):
         Parameters
         ----------
         shape : tuple of int
-            ``(n,)`` or ``(batch, n)``.
+            ``size`` or ``(batch, *size)``.
 
         Returns
         -------
@@ -129,7 +146,7 @@ class Neuron(brainstate.nn.Module):
 
         Returns
         -------
-        quantity of shape () or (n,)
+        quantity of shape () or (channels,)
             In ms for a time constant (also where a state learns its logarithm), in mV for a voltage, without
             a unit for one of the class's ``RATIOS``.
 

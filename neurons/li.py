@@ -7,7 +7,7 @@ import brainunit as u
 import jax
 
 from snntrace.neurons.base import DRIVES, Neuron
-from snntrace.neurons.parameters import learnable_names, one_of, time_constant, unit_count, voltage
+from snntrace.neurons.parameters import learnable_names, one_of, time_constant, voltage
 from snntrace.neurons.quantities import scalar_time_in_ms
 
 
@@ -19,8 +19,9 @@ class LI(Neuron):
 
     Parameters
     ----------
-    n : int
-        The number of units.
+    n : int or tuple of int
+        The number of units; or the shape of a map, such as ``(height, width, channels)``, whose
+        parameters have one value a channel in place of one a unit.
     tau_mem : quantity of shape () or (n,), in ms
         Membrane time constant; 20 ms if left out.
     drive : {"delta", "current"}
@@ -54,7 +55,7 @@ class LI(Neuron):
 
     def __init__(
         self,
-        n: int,
+        n: int | tuple[int, ...],
         tau_mem: Any = 20.0 * u.ms,
         drive: str = "delta",
         dt: Any = None,
@@ -63,13 +64,12 @@ class LI(Neuron):
     ) -> None:
         super().__init__(name=name)
         who = type(self).__name__
-        self.n = unit_count(who, n)
-        self.in_size = self.out_size = (self.n,)
+        self.set_size(n)
         names = learnable_names(who, learn, self.LEARNABLE)
         self.drive = one_of(who, "drive", drive, DRIVES)
         self.dt = None if dt is None else scalar_time_in_ms(who, "dt", dt)
-        self.tau_mem = time_constant(who, "tau_mem", tau_mem, self.n, names)
-        self.v_rest = voltage(who, "v_rest", 0.0 * u.mV, self.n)
+        self.tau_mem = time_constant(who, "tau_mem", tau_mem, self.channels, names)
+        self.v_rest = voltage(who, "v_rest", 0.0 * u.mV, self.channels)
 
     def at_rest(self, shape: tuple[int, ...]) -> dict[str, jax.Array]:
         """Return no voltage.
@@ -77,7 +77,7 @@ class LI(Neuron):
         Parameters
         ----------
         shape : tuple of int
-            ``(n,)`` or ``(batch, n)``.
+            ``size`` or ``(batch, *size)``.
 
         Returns
         -------

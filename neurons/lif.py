@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from snntrace.neurons.base import DRIVES
-from snntrace.neurons.parameters import learnable_names, one_of, time_constant, unit_count, value_of, voltage
+from snntrace.neurons.parameters import learnable_names, one_of, time_constant, value_of, voltage
 from snntrace.neurons.quantities import scalar_time_in_ms
 from snntrace.neurons.spiking import SpikingNeuron, Surrogate, firing, reset_voltage
 
@@ -28,8 +28,9 @@ class LIF(SpikingNeuron):
 
     Parameters
     ----------
-    n : int
-        The number of units.
+    n : int or tuple of int
+        The number of units; or the shape of a map, such as ``(height, width, channels)``, whose
+        parameters have one value a channel in place of one a unit.
     tau_mem : quantity of shape () or (n,), in ms
         Membrane time constant; 20 ms if left out.
     v_th : quantity of shape () or (n,), in mV
@@ -84,7 +85,7 @@ class LIF(SpikingNeuron):
 
     def __init__(
         self,
-        n: int,
+        n: int | tuple[int, ...],
         tau_mem: Any = 20.0 * u.ms,
         v_th: Any = 1.0 * u.mV,
         v_rest: Any = 0.0 * u.mV,
@@ -100,16 +101,15 @@ class LIF(SpikingNeuron):
     ) -> None:
         super().__init__(name=name)
         who = type(self).__name__
-        self.n = unit_count(who, n)
-        self.in_size = self.out_size = (self.n,)
+        self.set_size(n)
         names = learnable_names(who, learn, self.LEARNABLE)
         self.firing = firing(who, reset, detach_reset, t_ref, surrogate)
         self.drive = one_of(who, "drive", drive, DRIVES)
         self.dt = None if dt is None else scalar_time_in_ms(who, "dt", dt)
-        self.tau_mem = time_constant(who, "tau_mem", tau_mem, self.n, names)
-        self.v_rest = voltage(who, "v_rest", v_rest, self.n)
-        self.v_reset = reset_voltage(who, reset, v_reset, self.v_rest, v_th, self.n)
-        self.v_th = voltage(who, "v_th", v_th, self.n, names)
+        self.tau_mem = time_constant(who, "tau_mem", tau_mem, self.channels, names)
+        self.v_rest = voltage(who, "v_rest", v_rest, self.channels)
+        self.v_reset = reset_voltage(who, reset, v_reset, self.v_rest, v_th, self.channels)
+        self.v_th = voltage(who, "v_th", v_th, self.channels, names)
 
     def at_rest(self, shape: tuple[int, ...]) -> dict[str, jax.Array]:
         """Return the resting voltage.
@@ -117,7 +117,7 @@ class LIF(SpikingNeuron):
         Parameters
         ----------
         shape : tuple of int
-            ``(n,)`` or ``(batch, n)``.
+            ``size`` or ``(batch, *size)``.
 
         Returns
         -------

@@ -44,6 +44,33 @@ def unit_count(who: str, n: Any, name: str = "n") -> int:
     return int(n)
 
 
+def unit_shape(who: str, n: Any) -> tuple[int, ...]:
+    """Check how units are arranged.
+
+    Parameters
+    ----------
+    who : str
+        The class that asks, for the error message.
+    n : int or tuple of int
+        The number of units, or the shape of their map, channels last.
+
+    Returns
+    -------
+    tuple of int
+        The shape; ``(n,)`` for a number.
+
+    Raises
+    ------
+    ValueError
+        If the tuple is empty, or an entry is not a positive int.
+    """
+    if not isinstance(n, (tuple, list)):
+        return (unit_count(who, n),)
+    if not n:
+        raise ValueError(f"{who}: n must name a number of units, got n={n!r}. Write n=(8, 8, 4), or n=256.")
+    return tuple(unit_count(who, size, f"n[{axis}]") for axis, size in enumerate(n))
+
+
 def one_of(who: str, name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Check that an option is one of the names allowed.
 
@@ -128,7 +155,7 @@ def time_constant(who: str, name: str, value: Any, n: int, learn: frozenset[str]
     value : quantity of shape () or (n,), in units of time
         The time constant, or where learning starts.
     n : int
-        The number of units.
+        The number of units, of a map its channels.
     learn : frozenset of str
         The parameters to learn.
 
@@ -153,7 +180,7 @@ def voltage(who: str, name: str, value: Any, n: int, learn: frozenset[str] = fro
     value : quantity of shape () or (n,), in units of voltage
         The voltage, or where learning starts.
     n : int
-        The number of units.
+        The number of units, of a map its channels.
     learn : frozenset of str
         The parameters to learn.
 
@@ -178,7 +205,7 @@ def ratio(who: str, name: str, value: Any, n: int, learn: frozenset[str]) -> Par
     value : float or array of shape (n,)
         The number, or where learning starts.
     n : int
-        The number of units.
+        The number of units, of a map its channels.
     learn : frozenset of str
         The parameters to learn.
 

@@ -98,7 +98,7 @@ def reset_voltage(who: str, reset: str, v_reset: Any, v_rest: Parameter, v_th: A
     v_th : quantity of shape () or (n,), in units of voltage
         The threshold.
     n : int
-        The number of units.
+        The number of units, of a map its channels.
 
     Returns
     -------

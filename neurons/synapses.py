@@ -25,6 +25,15 @@ def _input_row(who: str, x: Any, n_in: int) -> jax.Array:
     return array
 
 
+def _row(who: str, neuron: Neuron) -> int:
+    if len(neuron.size) != 1:
+        raise ValueError(
+            f"{who}: neuron must be a row of units, got neuron of size {neuron.size}. "
+            f"Write n={neuron.n}, or use snntrace.nn.SpikingConv for a map."
+        )
+    return neuron.n
+
+
 @final
 class FeedForward(brainstate.nn.Module):
     r"""A neuron with input weights.
@@ -53,7 +62,7 @@ class FeedForward(brainstate.nn.Module):
     TypeError
         If `neuron` is not a neuron.
     ValueError
-        If `n_in` is not positive or an array has the wrong shape.
+        If `n_in` is not positive, an array has the wrong shape, or the units stand on a map.
 
     Examples
     --------
@@ -76,7 +85,7 @@ class FeedForward(brainstate.nn.Module):
                 f"{who}: neuron must be a neuron of snntrace.neurons, got neuron={neuron!r}. "
                 "Write `LIF(n)`, for instance."
             )
-        n_in, n = unit_count(who, n_in, "n_in"), neuron.n
+        n_in, n = unit_count(who, n_in, "n_in"), _row(who, neuron)
         self.in_size, self.out_size = (n_in,), (n,)
         self.neuron = neuron
         init = fluctuation_driven(neuron, INPUT_GAIN) if w_init is None else w_init
@@ -133,7 +142,7 @@ class Recurrent(brainstate.nn.Module):
     TypeError
         If `neuron` does not spike.
     ValueError
-        If `n_in` is not positive or an array has the wrong shape.
+        If `n_in` is not positive, an array has the wrong shape, or the units stand on a map.
 
     Examples
     --------
@@ -163,7 +172,7 @@ class Recurrent(brainstate.nn.Module):
                 f"{who}: neuron must be a neuron that spikes, got neuron={neuron!r}. "
                 "Write `LIF(n)`, for instance, or use FeedForward."
             )
-        n_in, n = unit_count(who, n_in, "n_in"), neuron.n
+        n_in, n = unit_count(who, n_in, "n_in"), _row(who, neuron)
         self.in_size, self.out_size = (n_in,), (n,)
         self.neuron = neuron
         self.self_connections = bool(self_connections)

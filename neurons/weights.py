@@ -37,22 +37,39 @@ def fluctuation_driven(neuron: Neuron, gain: float) -> Callable[[tuple[int, ...]
     Returns
     -------
     callable
-        Makes an array from a shape ``(n_pre, n_post)``, with ``brainstate.random``.
+        Makes an array from a shape ``(n_pre, n_post)``, with ``brainstate.random``; for a kernel, of shape
+        ``(*kernel, channels_pre, channels_post)``, all axes but the last make up :math:`n_{pre}`.
 
     References
     ----------
     J. Rossbroich, J. Gygax, F. Zenke, "Fluctuation-driven initialization for spiking neural network
     training", Neuromorphic Computing and Engineering 2, 044016, 2022.
     """
-    distance = 1.0
-    if isinstance(neuron, SpikingNeuron):
-        distance = float(np.mean(np.asarray(value_of(neuron.v_th)) - np.asarray(value_of(neuron.v_rest))))
+    distance = threshold_distance(neuron)
 
     def draw(shape: tuple[int, ...]) -> jax.Array:
-        scale = gain * distance / (math.sqrt(shape[0]) * neuron.fluctuation())
+        scale = gain * distance / (math.sqrt(math.prod(shape[:-1])) * neuron.fluctuation())
         return jnp.asarray(brainstate.random.normal(0.0, scale, shape), brainstate.environ.dftype())
 
     return draw
+
+
+def threshold_distance(neuron: Neuron) -> float:
+    """Return how far the threshold lies above rest, on average over the units.
+
+    Parameters
+    ----------
+    neuron : Neuron
+        The units; without a threshold, 1 mV stands in for it.
+
+    Returns
+    -------
+    float, in mV
+        The distance.
+    """
+    if not isinstance(neuron, SpikingNeuron):
+        return 1.0
+    return float(np.mean(np.asarray(value_of(neuron.v_th)) - np.asarray(value_of(neuron.v_rest))))
 
 
 def initial_array(who: str, name: str, init: Any, shape: tuple[int, ...]) -> jax.Array:

@@ -78,13 +78,15 @@ def root(
     """Train spiking neural networks online, with local eligibility traces."""
 
 
-def speakers(text: str | None) -> tuple[int, ...] | None:
-    """Read a list of speakers.
+def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+    """Read a list of numbers.
 
     Parameters
     ----------
     text : str, optional
         Numbers with commas between them.
+    option : str
+        The option's name, for the error message.
 
     Returns
     -------
@@ -98,14 +100,14 @@ def speakers(text: str | None) -> tuple[int, ...] | None:
 
     Examples
     --------
-    >>> speakers("3,8")
+    >>> numbers("3,8", "--hold-out-speakers")
     (3, 8)
     """
     if text is None:
         return None
     if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
         raise ValueError(
-            f"snntrace train: --hold-out-speakers must be numbers with commas, got {text!r}. Write e.g. 3,8."
+            f"snntrace train: {option} must be numbers with commas, got {text!r}. Write e.g. 3,8."
         )
     return tuple(int(part) for part in text.split(","))
 
@@ -122,6 +124,9 @@ def train(
     neuron: Annotated[NeuronName, typer.Option(help="Hidden units.")] = NeuronName.lif,
     hidden: Annotated[int, typer.Option(help="Units of each hidden layer.")] = 256,
     layers: Annotated[int, typer.Option(help="Hidden layers.")] = 1,
+    channels: Annotated[
+        str | None, typer.Option(help="Maps of convolutional layers in front of them, such as 8,16.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="How often each recording is shown.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Recordings side by side.")] = None,
     lr: Annotated[float | None, typer.Option(help="First step size of the read-out.")] = None,
@@ -156,10 +161,11 @@ def train(
     try:
         config = TrainConfig(
             data=data, encoding=encoding, rule=rule.value, neuron=neuron.value, hidden=hidden, layers=layers,
-            epochs=epochs, batch_size=batch_size, lr=lr, hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool,
-            steps=steps, tau_mem_ms=tau_mem_ms, tau_out_ms=tau_out_ms, reset=reset and reset.value,
-            window=window, path=path.value, seed=seed, hold_out=hold_out,
-            hold_out_speakers=speakers(hold_out_speakers), allow_test=allow_test,
+            channels=numbers(channels, "--channels"), epochs=epochs, batch_size=batch_size, lr=lr,
+            hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool, steps=steps, tau_mem_ms=tau_mem_ms,
+            tau_out_ms=tau_out_ms, reset=reset and reset.value, window=window, path=path.value, seed=seed,
+            hold_out=hold_out, hold_out_speakers=numbers(hold_out_speakers, "--hold-out-speakers"),
+            allow_test=allow_test,
         )  # fmt: skip
         run(config, out, overwrite, console)
     except (ValueError, TypeError, OSError, ImportError) as error:

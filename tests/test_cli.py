@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 import snntrace
-from snntrace.cli import app, speakers
+from snntrace.cli import app, numbers
 
 TINY = ["train", "--epochs", "1", "--hidden", "8", "--batch-size", "16", "--dt-ms", "30", "--hold-out", "0.9"]
 
@@ -35,8 +35,9 @@ def test_the_version_is_printed(run):
 
 def test_help_names_every_option_of_a_run(run):
     text = run("train", "--help").stdout
-    for option in ("data", "rule", "neuron", "hidden", "layers", "epochs", "batch-size", "lr", "dt-ms",
-                   "pool", "steps", "window", "seed", "hold-out", "hold-out-speakers", "out"):  # fmt: skip
+    for option in ("data", "rule", "neuron", "hidden", "layers", "channels", "epochs", "batch-size", "lr",
+                   "dt-ms", "pool", "steps", "window", "seed", "hold-out", "hold-out-speakers",
+                   "out"):  # fmt: skip
         assert f"--{option}" in text, option
 
 
@@ -78,7 +79,10 @@ def test_a_folder_with_a_run_is_refused_before_anything_is_computed_and_overwrit
         (["--epochs", "many"], "Invalid value for '--epochs'"),
         (["--data", "nowhere.h5"], "does not exist"),
         (["--data", "randman", "--pool", "7"], "pool must divide"),
-        (["--hold-out-speakers", "a,b"], "must be numbers with commas"),
+        (["--hold-out-speakers", "a,b"], "--hold-out-speakers must be numbers with commas"),
+        (["--channels", "8x16"], "--channels must be numbers with commas"),
+        (["--channels", "8,0"], "channels must be positive"),
+        (["--channels", "8", "--data", "randman"], "channels belong to recordings of a camera"),
         (["--hold-out-speakers", "1,2"], "must name their groups"),
         (["--hold-out", "0.2", "--hold-out-speakers", "1,2"], "a fraction or speakers"),
         (["--batch-size", "5000"], "at least one batch"),
@@ -112,7 +116,7 @@ def test_data_that_cannot_be_read_end_with_two_and_a_message(run, tmp_path, monk
         assert "Traceback" not in result.output
 
 
-def test_lists_of_speakers_are_read():
-    assert speakers(None) is None
-    assert speakers("4") == (4,)
-    assert speakers("0, 1") == (0, 1)
+def test_lists_of_numbers_are_read():
+    assert numbers(None, "--channels") is None
+    assert numbers("4", "--channels") == (4,)
+    assert numbers("0, 1", "--channels") == (0, 1)

@@ -102,6 +102,14 @@ def test_the_page_on_cells_runs(page):
     assert run_blocks(page("cells"))["grads"].keys() == {"D_RTRL", "BPTT"}
 
 
+def test_the_page_on_maps_runs(page):
+    found = run_blocks(page("maps"))
+    assert [layer.out_size for layer in found["model"].layers[:4]] == [
+        (17, 17, 8), (8, 8, 8), (8, 8, 16), (1024,),
+    ]  # fmt: skip
+    assert found["outs"].shape == (30, 4, 10)
+
+
 def test_the_page_on_the_compiler_prints_the_report_that_it_shows(page, capsys):
     run_blocks(page("compiler"))
     shown = re.search(r"```text\n(.*?)```", page("compiler"), flags=re.DOTALL)[1]

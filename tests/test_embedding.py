@@ -63,10 +63,19 @@ def data(words, seed=0):
     return xs, rng.normal(size=(T, B, int(np.prod(words)) * N))
 
 
-@pytest.mark.parametrize("words", [(), (WORDS,)], ids=["one_word", "several_words"])
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+FAST = {("plain", ()), ("both", (WORDS,))}
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        pytest.param(case, words, marks=() if (case, words) in FAST else pytest.mark.slow)
+        for case in CASES
+        for words in ((), (WORDS,))
+    ],
+)
 def test_every_order_gives_the_numpy_trace_under_the_layers_own_rule(case, words):
-    options, scale = case
+    options, scale = CASES[case]
     with double_precision():
         model = Words(brainstate.nn.Embedding(V, N, brainstate.nn.init.Normal(0.7), **options), words)
         xs, ys = data(words)

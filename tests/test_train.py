@@ -21,6 +21,7 @@ from snntrace.train import (
 from snntrace.train.data import divide, load
 from snntrace.train.learning import feedback_matrices, make_learner, step_labels
 from snntrace.train.loss import cross_entropy
+from snntrace.train.model import as_map
 from snntrace.train.pictures import Sample, learning_curve, spike_raster
 
 TINY = TrainConfig(epochs=2, hidden=12, batch_size=16, dt_ms=20.0, hold_out=0.9)
@@ -69,6 +70,9 @@ def test_a_resolved_configuration_resolves_to_itself():
         ({"lr": float("nan")}, ValueError, "lr must be positive"),
         ({"epochs": 1.5}, TypeError, "epochs must be a whole number"),
         ({"layers": True}, TypeError, "layers must be a whole number"),
+        ({"channels": 8}, TypeError, "channels must be a tuple"),
+        ({"channels": (8, 2.5)}, TypeError, "channels must be a whole number"),
+        ({"channels": ()}, ValueError, "channels must be positive"),
         ({"seed": -1}, ValueError, "seed must not be negative"),
         ({"hold_out": 1.0}, ValueError, "hold_out must be between"),
         ({"hold_out": 0.1, "hold_out_speakers": (1,)}, ValueError, "a fraction or speakers"),
@@ -155,11 +159,40 @@ def test_there_is_no_target_after_the_end_and_in_rows_that_fill_a_batch():
 
 def test_feedback_is_drawn_from_the_seed_and_the_readout_has_none():
     config = dataclasses.replace(TINY, layers=2)
-    first, again = feedback_matrices(config, 10), feedback_matrices(config, 10)
+    first, again = feedback_matrices(config, 10, [12, 12]), feedback_matrices(config, 10, [12, 12])
     assert [None if m is None else m.shape for m in first] == [(10, 12), (10, 12), None]
     assert np.array_equal(first[0], again[0])
     assert not np.array_equal(first[0], first[1])
-    assert not np.array_equal(first[0], feedback_matrices(dataclasses.replace(config, seed=1), 10)[0])
+    assert not np.array_equal(
+        first[0], feedback_matrices(dataclasses.replace(config, seed=1), 10, [12, 12])[0]
+    )
+
+
+def test_a_camera_is_arranged_by_rows_and_columns_polarities_last():
+    events = [(1, 2, 3), (0, 0, 1), (1, 3, 0)]
+    x = np.zeros((1, 2 * 4 * 5), np.float32)
+    for polarity, row, column in events:
+        x[0, (polarity * 4 + row) * 5 + column] = 1
+    found = np.asarray(as_map(x, (4, 5, 2)))
+    assert found.shape == (1, 4, 5, 2)
+    assert {tuple(at) for at in np.argwhere(found[0])} == {(row, column, p) for p, row, column in events}
+
+
+@pytest.mark.slow
+def test_a_net_with_convolutions_trains_and_is_written_and_read_again(tmp_path):
+    config = dataclasses.replace(TINY, channels=(4, 6), reset="soft", tau_mem_ms=40.0)
+    result = train(config, RunFolder(tmp_path / "run"))
+    assert result.metrics[-1]["train_loss"] < result.metrics[0]["train_loss"]
+    assert {p.route for p in result.learner.report.parameters} == {"temporal"}
+    with np.load(tmp_path / "run" / "weights.npz") as weights:
+        assert weights["convolutions.0.w_in"].shape == (5, 5, 2, 4)
+        assert weights["convolutions.1.w_in"].shape == (5, 5, 4, 6)
+        assert weights["layers.0.w_in"].shape == (4 * 4 * 6, 12)
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    model = build_model(TrainConfig(**saved), 512, 10, sensor=(16, 16))
+    load_weights(tmp_path / "run", model)
+    for name, value in named_weights(result.model).items():
+        np.testing.assert_array_equal(named_weights(model)[name], value)
 
 
 def gradients(config):

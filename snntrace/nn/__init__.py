@@ -1,4 +1,4 @@
-"""Layers with the call signatures of ``brainstate.nn``: dense, recurrent, gated, leaky read-out."""
+"""Layers: dense, recurrent cells named as in ``brainstate.nn``, spiking maps, leaky read-out."""
 
 from snntrace.nn.cfn import CFNCell as CFNCell
 from snntrace.nn.gru import GRUCell as GRUCell
@@ -12,4 +12,6 @@ from snntrace.nn.minimal_rnn import MinimalRNNCell as MinimalRNNCell
 from snntrace.nn.rate_readout import LeakyRateReadout as LeakyRateReadout
 from snntrace.nn.rnn import ValinaRNNCell as ValinaRNNCell
 from snntrace.nn.rnn import VanillaRNNCell as VanillaRNNCell
+from snntrace.nn.spiking_conv import SpikingConv as SpikingConv
+from snntrace.nn.spiking_pool import SpikingPool as SpikingPool
 from snntrace.nn.urlstm import URLSTMCell as URLSTMCell

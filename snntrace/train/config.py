@@ -69,6 +69,9 @@ class TrainConfig:
         Units of each hidden layer.
     layers : int
         Number of hidden layers, each with recurrent weights.
+    channels : tuple of int, optional
+        Maps of each convolutional layer in front of them, for recordings of a camera; no such layers if None.
+        Kernels have 5 x 5 places, and units are 2 places apart.
     epochs : int, optional
         How often each recording is shown.
     batch_size : int, optional
@@ -132,6 +135,7 @@ class TrainConfig:
     neuron: str = "lif"
     hidden: int = 256
     layers: int = 1
+    channels: tuple[int, ...] | None = None
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
@@ -174,6 +178,7 @@ class TrainConfig:
                 raise ValueError(
                     f"TrainConfig: {name} must be positive, got {name}={value!r}. Give a number above 0."
                 )
+        _check_channels(self.channels)
         if self.seed < 0:
             raise ValueError(f"TrainConfig: seed must not be negative, got seed={self.seed}. Give 0 or more.")
         if self.hold_out is not None and not 0 < self.hold_out < 1:
@@ -267,6 +272,23 @@ def count(value: int | None) -> int:
         The same.
     """
     return int(number(value))
+
+
+def _check_channels(channels: Any) -> None:
+    if channels is None:
+        return
+    if not isinstance(channels, (tuple, list)):
+        raise TypeError(
+            f"TrainConfig: channels must be a tuple of whole numbers, got channels={channels!r}. "
+            "Give for example channels=(8, 16)."
+        )
+    for each in channels:
+        _whole("channels", each)
+    if not channels or min(channels) < 1:
+        raise ValueError(
+            f"TrainConfig: channels must be positive, got channels={channels!r}. "
+            "Give for example channels=(8, 16), or None for no convolutional layers."
+        )
 
 
 def _whole(name: str, value: Any) -> None:

@@ -65,7 +65,8 @@ class ConsoleWatcher(Watcher):
             The compiled network.
         """
         self.opening.stop()
-        sizes = [data.train.n_channels, *[config.hidden] * config.layers, len(data.dataset.class_names)]
+        hidden = [*(f"{n} maps" for n in config.channels or ()), *[config.hidden] * config.layers]
+        sizes = [data.train.n_channels, *hidden, len(data.dataset.class_names)]
         self.console.print(
             f"{config.neuron.upper()} network {'-'.join(map(str, sizes))} under {learner.rule.name}, "
             f"{config.steps} steps of {config.dt_ms:g} ms, seed {config.seed}",

@@ -195,3 +195,22 @@ def load(config: TrainConfig, layout: str = "dense", parts: Parts | None = None)
         len(parts.kept),
         len(parts.held),
     )
+
+
+def pooled_camera(dataset: SpikeDataset, pool: int) -> tuple[int, int] | None:
+    """Return the pixels of the data's camera, counted together.
+
+    Parameters
+    ----------
+    dataset : SpikeDataset
+        The data.
+    pool : int
+        Pixels along each side of a square that is counted together.
+
+    Returns
+    -------
+    (int, int), or None
+        Width and height; None where there is no camera.
+    """
+    sensor = sensor_of(dataset)
+    return None if sensor is None else pooled_sensor((*sensor, 2), pool)[:2]

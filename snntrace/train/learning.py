@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import brainstate
@@ -29,7 +29,9 @@ COMPILING = 5.0
 """Time that a layer's kernels take to compile, in s."""
 
 
-def feedback_matrices(config: TrainConfig, n_classes: int) -> list[np.ndarray[Any, Any] | None]:
+def feedback_matrices(
+    config: TrainConfig, n_classes: int, widths: Sequence[int]
+) -> list[np.ndarray[Any, Any] | None]:
     r"""Draw OSTTP's feedback matrices, one for each hidden layer; the read-out takes the loss's gradient.
 
     .. math:: B_{ci} = G_{ci} - \frac{1}{C} \sum_{c'} G_{c'i}, \quad G_{ci} \sim \mathcal N(0, s^2)
@@ -43,16 +45,18 @@ def feedback_matrices(config: TrainConfig, n_classes: int) -> list[np.ndarray[An
         The configuration.
     n_classes : int
         Number of classes.
+    widths : sequence of int
+        Units of each hidden layer.
 
     Returns
     -------
-    list of (array of shape (n_classes, hidden) or None)
+    list of (array of shape (n_classes, width) or None)
         One entry for each layer, the read-out's last.
     """
     rng = np.random.default_rng([config.seed, FEEDBACK_STREAM])
     matrices: list[np.ndarray[Any, Any] | None] = []
-    for _ in range(config.layers):
-        drawn = rng.normal(0.0, config.feedback_scale, (n_classes, config.hidden))
+    for width in widths:
+        drawn = rng.normal(0.0, config.feedback_scale, (n_classes, width))
         matrices.append((drawn - drawn.mean(0)).astype(np.float32))
     return [*matrices, None]
 
@@ -82,7 +86,8 @@ def make_learner(
     if config.window is not None:
         options["window"] = config.window
     if config.rule == "osttp":
-        options.update(B_list=feedback_matrices(config, n_classes), signal="output", reduction="mean")
+        matrices = feedback_matrices(config, n_classes, model.widths)
+        options.update(B_list=matrices, signal="output", reduction="mean")
     example = jnp.zeros(shape, brainstate.environ.dftype())
     return snntrace.compile(model, RULES[config.rule], example, batch_size=shape[0], **options)
 

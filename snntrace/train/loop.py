@@ -15,7 +15,7 @@ import numpy as np
 
 import snntrace
 from snntrace.train.config import TrainConfig, count
-from snntrace.train.data import RunData, load, parts_of
+from snntrace.train.data import RunData, load, parts_of, pooled_camera
 from snntrace.train.learning import Optimiser, chosen_path, forward, make_learner, train_step, validation_step
 from snntrace.train.loss import Score
 from snntrace.train.model import Classifier, build_model
@@ -150,7 +150,10 @@ def train(
     data = load(config, parts=parts)
     first = next(data.train.epoch(0))
     classes = len(data.dataset.class_names)
-    model = build_model(config, data.train.n_channels, classes, float(np.mean(first.x**2)))
+    model = build_model(
+        config, data.train.n_channels, classes, float(np.mean(first.x**2)),
+        pooled_camera(parts.dataset, count(config.pool)),
+    )  # fmt: skip
     learner = make_learner(config, model, first.x.shape[1:], classes)
     if config.path == "auto":
         path = chosen_path(learner, first.x, count(config.epochs) * len(data.train))
@@ -215,7 +218,7 @@ def epochs(
         for done, batch in enumerate(data.train.epoch(number - 1), 1):
             sums += _floats(learn(batch.x, batch.labels, batch.mask))
             watcher.batch(number, done, total, float(sums[0] / sums[2]), float(sums[1] / sums[2]))
-        held, rates = np.zeros(3), np.zeros(config.layers)
+        held, rates = np.zeros(3), np.zeros(len(model.widths))
         for batch in data.validation.epoch(0):
             score, rate = validate(batch.x, batch.labels, batch.mask)
             held += _floats(score)
