@@ -17,7 +17,7 @@ def check(name, folder, number, first):
     assert counts["refused"] > number // 10, counts
 
 
-@pytest.mark.parametrize("name", ["packed.spikes", "shd.h5"])
+@pytest.mark.parametrize("name", ["half.spikes", "shd.h5"])
 def test_a_few_damaged_files_are_refused_by_name_or_read(name, tmp_path):
     check(name, tmp_path, 150, 0)
 
