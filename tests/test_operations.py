@@ -154,6 +154,40 @@ def test_a_shift_that_differs_from_row_to_row_stays_where_it_is():
     assert routes(net) == {"b": "instantaneous", "w": "temporal"}
 
 
+# Details of forms ------------------------------------------------------------------------------
+
+
+def outside(mode):
+    def current(p, x, z):
+        return jnp.take(p["w"], x, axis=0, mode=mode, fill_value=0)
+
+    return Net({"w": draw(6, 5)}, current, inputs=operations.labels(high=9))
+
+
+DETAILS = {
+    "a look-up outside of the table, filled": outside("fill"),
+    "a look-up outside of the table, clipped": outside("clip"),
+    "a sparse matrix transposed": operations.NETS["sparse rows, jax"],
+    "a sparse matrix as it is": Net(
+        {"w": draw(POST.size)},
+        lambda p, x, z: (u.sparse.CSR((p["w"], POST, STARTS), shape=(6, 5)) @ x.T).T,
+        units=(6,),
+        inputs=(5,),
+    ),
+    "groups of channels": operations.NETS["convolution 2 d, groups"],
+}
+
+
+@pytest.mark.parametrize("name", DETAILS, ids=lambda name: name.replace(" ", "_"))
+def test_a_trace_holds_the_weights_that_act_and_no_others(name):
+    net = DETAILS[name]
+    with double_precision():
+        expected, outs, _ = operations.trace_gradients(net, CELLS["ALIF"])
+        operations.assert_alive(outs, CELLS["ALIF"])
+        found = operations.learnt(net, CELLS["ALIF"], ("streaming",))["streaming"]
+        oracles.assert_close(found, expected, 1e-9)
+
+
 # Refusals --------------------------------------------------------------------------------------
 
 
