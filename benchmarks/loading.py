@@ -1,6 +1,7 @@
 """Time loading batches beside tonic on the same files, and how long training waits for data.
 
-Every measurement is a fresh process that times itself after its imports; both sides take turns in a repeat.
+Every measurement is a fresh process that times itself after its imports and after loading its kernels; both
+sides take turns in a repeat.
 tonic lives in an environment of its own, whose interpreter SNNTRACE_PEER_TONIC names:
 
     python3.11 -m venv ~/peers/tonic && ~/peers/tonic/bin/pip install tonic==1.7.0 torch==2.13.0
@@ -24,7 +25,17 @@ import numpy as np
 from loading_report import markdown, targets_of
 from measure import environment, wait_until_quiet
 
-from snntrace.datasets import NMNIST, SpikeDataset, SpikeFile, batches, convert
+from snntrace.datasets import (
+    NMNIST,
+    SpikeDataset,
+    SpikeFile,
+    SpikeStore,
+    StoreInfo,
+    StoreWriter,
+    batches,
+    convert,
+    export_shd,
+)
 from snntrace.train.config import TrainConfig
 from snntrace.train.learning import Optimiser, forward, make_learner, train_step
 from snntrace.train.model import build_model
@@ -71,7 +82,8 @@ def worker(who: str, arguments: list[str], paths: dict[str, Path], *more: str) -
     script = HERE / ("tonic_worker.py" if of_tonic else "loading_worker.py")
     path = paths["nmnist"] / "Train" if of_tonic and kind == "nmnist" else paths[kind]
     sizes = ["--step-us", str(DT_US), "--steps", str(STEPS[kind]), "--batch", str(BATCH)]
-    command = [python, str(script), kind, str(path), *sizes, *arguments[1:], *more]
+    small = [] if of_tonic else [str(paths[f"small {kind}"])]
+    command = [python, str(script), kind, str(path), *small, *sizes, *arguments[1:], *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{who}, {kind}: the worker ended with\n{done.stderr[-2000:]}")
@@ -86,7 +98,25 @@ def files_in(folder: Path, place: Path) -> dict[str, Path]:
         shutil.copyfileobj(source, target)
     convert(NMNIST(paths["nmnist"]), paths["store"])
     os.sync()
-    return paths
+    return paths | small_files(paths, place)
+
+
+def small_files(paths: dict[str, Path], place: Path) -> dict[str, Path]:
+    """Make small data sets of each kind."""
+    digits, spoken, store = place / "small", place / "small.h5", place / "small.spikes"
+    for label in range(10):
+        folder = digits / "Train" / str(label)
+        folder.mkdir(parents=True)
+        for file in sorted((paths["nmnist"] / "Train" / str(label)).glob("*.bin"))[:2]:
+            shutil.copy(file, folder)
+    convert(NMNIST(digits), store)
+    with SpikeFile(paths["shd"]) as source:
+        info = StoreInfo(n_units=source.n_units, class_names=source.class_names)
+        with StoreWriter(place / "few.spikes", info) as writer:
+            for row in range(4):
+                writer.append(*source.events(row), label=int(source.labels[row]))
+    export_shd(SpikeStore(place / "few.spikes"), spoken)
+    return {"small nmnist": digits, "small shd": spoken, "small store": store}
 
 
 def forget(paths: dict[str, Path]) -> None:

@@ -150,15 +150,19 @@ def sort_rows(
         by_channel[c + 1] += by_channel[c]
     for t in range(n_steps):
         pointers[t + 1] += pointers[t]
-    order = np.empty(by_channel[n_channels], np.int32)
+    # Step and channel side by side, so that the second pass reads from one end to the other.
+    pairs = np.empty((by_channel[n_channels], 2), np.int32)
     for i in range(steps.size):
         if steps[i] < n_steps:
-            order[by_channel[channels[i]]] = i
+            row = by_channel[channels[i]]
+            pairs[row, 0] = steps[i]
+            pairs[row, 1] = channels[i]
             by_channel[channels[i]] += 1
     place = pointers[:n_steps].copy()
-    for i in order:
-        indices[place[steps[i]]] = channels[i]
-        place[steps[i]] += 1
+    for row in range(pairs.shape[0]):
+        step = pairs[row, 0]
+        indices[place[step]] = pairs[row, 1]
+        place[step] += 1
 
 
 def listed(recordings: list[Placed], n_steps: int, channels: int, binary: bool) -> Spikes:
