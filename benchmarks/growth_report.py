@@ -56,25 +56,23 @@ def _proportionality(nets: list[dict[str, Any]]) -> list[str]:
             f"{_name(m)}, above {what}",
             milliseconds(m[key]["fixed_s"]) if m[key]["fixed_s"] > 0 else "none",
             m[key]["seen"],
-            f"{m[key]['exponent']:.3f}",
+            _number(m[key]["exponent"]),
             m[key]["bound"],
             _number(m[key]["slope"]),
-            f"{m[key]['deviation']:.3f}",
         ]
         for m in nets
         for what, key in (("the fitted part", "fit"), ("a silent net", "above_silent"))
     ]
-    header = ["", "fixed, ms", "points", "exponent", "points > 80 %", "slope", "1 - smallest over largest"]
+    header = ["", "fixed, ms", "points", "exponent", "points > 80 %", "exponent there"]
     return [
         "## How near to proportional",
-        "The fixed part is a of t = a + b operations, and the share of the events is what the time is above "
-        "it. The column *exponent* is of the time above the fixed part, over the points at which events take "
-        "at least a fifth of the time: it moves from run to run with the fixed part, which is most of the "
-        "time there, and is below one because an event of a hidden unit takes longer than one of an input. "
-        "The last three columns are of the points at which events take more than four fifths: the exponent "
-        "of the whole time, which the targets are about, and the spread of the time of an operation. 700 "
-        "inputs come there only when a third of them spike, where dense products are about as fast; 4,096 "
-        "inputs with one in twenty.",
+        "The time above a fixed part, against synaptic operations: over the points at which events take at "
+        "least a fifth of the time, and over those where they take more than four fifths. Exponents are "
+        "fitted within each repeat, and the median is taken. The fixed part is a of t = a + b operations, or "
+        "the time of a silent net, which is measured and which the targets are about. Below the events' "
+        "dominance exponents are less than one also because an event of a hidden unit takes longer than one "
+        "of an input. 700 inputs dominate only when a third of them spike, where dense products are about as "
+        "fast; 4,096 inputs do with one in twenty.",
         table(header, rows),
     ]
 
