@@ -165,6 +165,9 @@ def open_dataset(
                 f"open_dataset: download must come with the name of a data set, got source={str(source)!r} "
                 f"and name=None. Give one of {', '.join(SOURCES)} as name."
             )
+        if chosen in SOURCES:
+            # The class knows in which layouts the data may be there.
+            return opened(chosen, path, split, {"download": True, **options})
         path = located(chosen, path, split, download)
     if not path.exists():
         raise FileNotFoundError(

@@ -74,7 +74,8 @@ class SHD(SpikeFile):
         ordered: bool = True,
     ) -> None:
         checked_split(type(self).__name__, split, self.splits)
-        file, self.split = self._part(located(self.stem, path, split, download), split)
+        place = located(self.stem, path, split, download, lambda folder: self._part(folder, split))
+        file, self.split = self._part(place, split)
         SpikeFile.__init__(self, file, cache_folder=cache_folder, ordered=ordered)
 
     def _part(self, path: Path, split: str | None) -> tuple[Path, str]:

@@ -21,7 +21,6 @@ KINDS = {
     "images": ("images-idx3-ubyte", "images.idx3-ubyte"),
     "labels": ("labels-idx1-ubyte", "labels.idx1-ubyte"),
 }
-FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")
 FIRST_CLOTHES = {"train": [9, 0, 0, 3, 0, 2, 7, 2, 5, 5], "test": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]}
 """The first labels of Fashion-MNIST, whose files have the names of MNIST's."""
 WHERE = "Download the four files, such as train-images-idx3-ubyte.gz, or give download=True."
@@ -122,7 +121,10 @@ class MNIST:
         who = type(self).__name__
         self.split = checked_split(who, split, self.splits)
         self.encoding, self.seed = encoding, seed
-        images, labels = files_of(located(self.name, path, self.split, download), self.split, who)
+        place = located(
+            self.name, path, self.split, download, lambda folder: files_of(folder, self.split, who)
+        )
+        images, labels = files_of(place, self.split, who)
         self.path = images.parent
         self.pictures: NDArray[np.uint8] = read_idx(images, axes=3)
         self.labels: NDArray[np.int64] = read_idx(labels, axes=1).astype(np.int64)
@@ -191,7 +193,8 @@ class MNIST:
 class FashionMNIST(MNIST):
     """Fashion-MNIST's pictures of clothes from its IDX files, coded as `MNIST` is.
 
-    The files have the names of MNIST's; `open_dataset` tells them apart by their first labels.
+    The files have the names of MNIST's; `open_dataset` tells them apart by their first labels. The folder
+    that torchvision makes is ``FashionMNIST/raw``.
 
     Parameters
     ----------
@@ -223,7 +226,7 @@ def files_of(path: Path, split: str, who: str) -> tuple[Path, Path]:
     split : {'train', 'test'}
         The part.
     who : str
-        Name of the data set, for the message.
+        Name of the data set, for the message and the folder that torchvision makes.
 
     Returns
     -------
@@ -235,7 +238,7 @@ def files_of(path: Path, split: str, who: str) -> tuple[Path, Path]:
     FileNotFoundError
         If there is none.
     """
-    for folder in FOLDERS:
+    for folder in ("", "raw", f"{who}/raw"):
         found = [
             next((file for name in names for ending in ("", ".gz")
                   if (file := path / folder / f"{PREFIXES[split]}-{name}{ending}").is_file()), None)
@@ -250,13 +253,13 @@ def files_of(path: Path, split: str, who: str) -> tuple[Path, Path]:
     )
 
 
-def labels_in(path: Path) -> tuple[str, Path] | None:
-    """Return the first part that a folder holds and the file of its labels; None if it holds none."""
+def labels_in(path: Path, who: str) -> tuple[str, Path] | None:
+    """Return the first part of a data set in a folder and the file of its labels; None if there is none."""
     if not path.is_dir():
         return None
     for split in PREFIXES:
         try:
-            return split, files_of(path, split, "MNIST")[1]
+            return split, files_of(path, split, who)[1]
         except FileNotFoundError:
             continue
     return None
@@ -275,7 +278,7 @@ def is_mnist(path: Path) -> bool:
     bool
         True where both files of a part are there.
     """
-    return labels_in(path) is not None
+    return labels_in(path, "MNIST") is not None
 
 
 def is_fashion_mnist(path: Path) -> bool:
@@ -291,7 +294,7 @@ def is_fashion_mnist(path: Path) -> bool:
     bool
         True for such a folder.
     """
-    found = labels_in(path)
+    found = labels_in(path, "FashionMNIST")
     if found is None:
         return False
     try:

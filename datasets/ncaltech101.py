@@ -95,14 +95,12 @@ class NCaltech101:
         preload: bool = False,
         ordered: bool = True,
     ) -> None:
-        given = located("ncaltech101", path, None, download)
+        given = located("ncaltech101", path, None, download, lambda folder: classes_in(folder)[1])
         if not given.exists():
             raise FileNotFoundError(
                 f"NCaltech101: path must be an existing folder, got path={given}. {WHERE}"
             )
-        self.path = given / FOLDER if (given / FOLDER).is_dir() else given
-        classes = [(name, recordings_in(self.path / name)) for name in class_folders(self.path)]
-        classes = [(name, files) for name, files in classes if files]
+        self.path, classes = classes_in(given)
         if not classes:
             raise ValueError(
                 f"NCaltech101: path must hold a folder of .bin files for each class, got none in "
@@ -199,6 +197,13 @@ def class_folders(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
 
 
+def classes_in(path: Path) -> tuple[Path, list[tuple[str, list[str]]]]:
+    """Return the folder of the classes, and the name and the files of each that has any."""
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    classes = [(name, recordings_in(folder / name)) for name in class_folders(folder)]
+    return folder, [(name, files) for name, files in classes if files]
+
+
 def is_ncaltech101(path: Path) -> bool:
     """Tell whether a path is a folder of N-Caltech101, or holds one.
 
@@ -212,6 +217,5 @@ def is_ncaltech101(path: Path) -> bool:
     bool
         True where there are files ``image_*.bin`` in folders of the path or of ``Caltech101`` in it.
     """
-    folder = path / FOLDER if (path / FOLDER).is_dir() else path
-    files = (file for name in class_folders(folder) for file in recordings_in(folder / name))
+    files = (file for _, found in classes_in(path)[1] for file in found)
     return any(os.path.basename(file).startswith("image_") for file in files)

@@ -109,7 +109,9 @@ class NMNIST:
         preload: bool = False,
         ordered: bool = True,
     ) -> None:
-        self.path, self.split = part_of(located("nmnist", path, split, download), split)
+        self.path, self.split = part_of(
+            located("nmnist", path, split, download, lambda folder: part_of(folder, split)), split
+        )
         self.ordered = ordered
         files: list[str] = []
         labels: list[int] = []

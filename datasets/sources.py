@@ -16,6 +16,8 @@ from snntrace.datasets.download_source import Source
 from snntrace.datasets.unpack import cache_folder, decompress
 
 WHO = "obtain"
+HELD = ".obtain.part"
+"""The file that is in a folder while something is downloaded to it."""
 Told = Callable[[str, int, int | None], None]
 """Called with the name of a file, the bytes that are there and all of them (None: not known)."""
 
@@ -278,7 +280,7 @@ def obtain(
             f"another one."
         ) from error
     if not is_there(name, place, split):
-        with held(place / ".obtain.part"):
+        with held(place / HELD):
             for remote in remotes:
                 if not (place / remote.leaves).exists():
                     fetch(remote, place, told, options)
@@ -286,7 +288,11 @@ def obtain(
 
 
 def located(
-    name: str, path: str | os.PathLike[str] | None, split: str | None = None, download: bool = False
+    name: str,
+    path: str | os.PathLike[str] | None,
+    split: str | None = None,
+    download: bool = False,
+    find: Callable[[Path], object] | None = None,
 ) -> Path:
     """Return where a data set is; download what is not there, if that is wanted.
 
@@ -300,6 +306,9 @@ def located(
         The official part that is wanted. Default: the one for training.
     download : bool, default False
         Download what is not in the folder.
+    find : callable, optional
+        Looks in a folder that is named for the data in all layouts that their reader takes, before anything
+        is downloaded to it: returns what it finds, or nothing, or raises FileNotFoundError.
 
     Returns
     -------
@@ -312,12 +321,11 @@ def located(
         If none is named, and the data set has not been downloaded.
     """
     place = data_folder(name) if path is None else Path(path).expanduser()
-    part = split or next(iter(ABOUT[name].splits), None)
-    if download and not place.is_file():
-        return obtain(name, place, split=part)
-    if path is not None:
+    there = not download or place.is_file() or (path and find and found(find, place))
+    if path is not None and there:
         return place
-    if name not in SOURCES or not is_there(name, place, part):
+    part = split or next(iter(ABOUT[name].splits), None)
+    if not download and (name not in SOURCES or not is_there(name, place, part)):
         how = f"give download=True, call `snntrace data download {name}`, or " if name in SOURCES else ""
         raise FileNotFoundError(
             f"{name}: the data set must be on this machine, got nothing in {place}. Please {how}give its "
@@ -326,8 +334,16 @@ def located(
     return obtain(name, place, split=part)
 
 
+def found(find: Callable[[Path], object], place: Path) -> bool:
+    """Tell whether data are in a place that nobody downloads to now, for an archive is no data set yet."""
+    try:
+        return not (place / HELD).exists() and bool(find(place))
+    except FileNotFoundError:
+        return False
+
+
 def fetch(remote: Remote, place: Path, told: Told | None, options: dict[str, Any]) -> None:
-    """Download one file of a data set and unpack it.
+    """Download one file of a data set and unpack it; an archive that was there before stays.
 
     Parameters
     ----------
@@ -341,11 +357,12 @@ def fetch(remote: Remote, place: Path, told: Told | None, options: dict[str, Any
         Of `download`.
     """
     name, target = remote.source.name, place / remote.leaves
+    own = (place / name).exists()
     progress = None if told is None else lambda done, total: told(name, done, total)
     path = download(remote.source, place, progress=progress, **options)
     if remote.unpacks == "folder":
         extract(path, target, inside=remote.inside, nested=True)
     elif remote.unpacks == "one":
         decompress(path, target, md5=remote.md5)
-    if remote.unpacks:
+    if remote.unpacks and not own:
         path.unlink(missing_ok=True)

@@ -77,13 +77,6 @@ def convert(
     if not parts:
         raise ValueError("convert: data must have at least one part, got data={}. Give a data set.")
     first, *others = parts.values()
-    for name, other in list(parts.items())[1:]:
-        if (other.n_units, other.class_names) != (first.n_units, first.class_names):
-            raise ValueError(
-                f"convert: parts must have the same units and classes, got {other.n_units} units and "
-                f"{len(other.class_names)} classes in part {name!r}, and {first.n_units} and "
-                f"{len(first.class_names)} in the first. Write them to files of their own."
-            )
     if any((part.groups is None) != (first.groups is None) for part in others):
         raise ValueError(
             "convert: groups must be known for all parts or none, got both. Write each part to a "
@@ -136,6 +129,33 @@ def info_of(data: SpikeDataset) -> StoreInfo:
     )
 
 
+def check_alike(parts: Mapping[Any, SpikeDataset], info: StoreInfo) -> None:
+    """Refuse parts whose labels or units would mean something else in a store.
+
+    Parameters
+    ----------
+    parts : mapping of str or None to SpikeDataset
+        The parts by their names.
+    info : StoreInfo
+        What the store says of itself.
+
+    Raises
+    ------
+    ValueError
+        If they differ in units or classes.
+    """
+    for name, part in parts.items():
+        names = tuple(part.class_names)
+        if (part.n_units, names) != (info.n_units, info.class_names):
+            pairs = enumerate(zip(names, info.class_names, strict=False))
+            other = next((f" (class {k} is {a!r}, not {b!r})" for k, (a, b) in pairs if a != b), "")
+            raise ValueError(
+                f"convert: parts must have the same units and classes, got {part.n_units} units and "
+                f"{len(names)} classes{other} in {'the data' if name is None else f'part {name!r}'}, and "
+                f"{info.n_units} and {len(info.class_names)} in the store. Write them to files of their own."
+            )
+
+
 def probe(data: SpikeDataset) -> list[str]:
     """Tell from a few recordings how times can be stored.
 
@@ -166,7 +186,13 @@ def fill(writer: StoreWriter, parts: Mapping[Any, SpikeDataset], progress: Progr
         The parts by their names; None for a data set without.
     progress : callable, optional
         Called with the number of recordings done and of all.
-    """
+
+    Raises
+    ------
+    ValueError
+        If the parts have other units or classes than the store, or a recording cannot be stored.
+    """  # noqa: DOC502
+    check_alike(parts, writer.info)
     done, total = 0, sum(map(len, parts.values()))
     for name, data in parts.items():
         groups = data.groups

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 import zlib
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.files.contents import FLAGS, expect, mapped
+from snntrace.datasets.files.contents import FLAGS, expect, mapped, read_at
 from snntrace.datasets.hdf5 import FOREIGN, own_table
 from snntrace.datasets.store_layout import (
     AGAIN,
@@ -28,6 +29,8 @@ from snntrace.datasets.store_packing import GROUP, PACKING
 
 WORD = 8
 """Bytes."""
+UNOPENED, CLOSED = -1, -2
+"""In place of a handle."""
 
 
 class StoreFile:
@@ -59,7 +62,7 @@ class StoreFile:
         # For its errors: HDF5 says the same of a missing file and of a damaged one.
         size = mapped(path, WHO).size
         self._stamp = (0, 0)
-        self._handle = -1
+        self._handle, self._opening = UNOPENED, threading.Lock()
         self._open_handle()
         try:
             with h5py.File(path, "r", locking=False) as file:
@@ -81,8 +84,8 @@ class StoreFile:
         dict
             The state.
         """
-        own = {"_closer", "_verified"}
-        return {k: v for k, v in self.__dict__.items() if k not in own} | {"_handle": -1}
+        own = {"_closer", "_opening", "_verified"}
+        return {k: v for k, v in self.__dict__.items() if k not in own} | {"_handle": UNOPENED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state of another object, and open the file again at first use.
@@ -93,6 +96,7 @@ class StoreFile:
             The state.
         """
         self.__dict__ |= state
+        self._opening = threading.Lock()
         self._verified = bytearray(len(self))
 
     def __len__(self) -> int:
@@ -109,7 +113,7 @@ class StoreFile:
         """Close the file; doing so twice is allowed."""
         if self._handle >= 0:
             self._closer()
-        self._handle = -2
+        self._handle = CLOSED
 
     def expect(self, rows: Sequence[int]) -> None:
         """Have the system read recordings side by side, which have not been read yet and soon will be.
@@ -121,8 +125,8 @@ class StoreFile:
         """
         places = self.tables["places"]
         for row in rows:
-            if not self._verified[row]:
-                start, stop = places[row : row + 2].tolist()
+            start, stop = places[row : row + 2].tolist()
+            if stop > start and not self._verified[row]:
                 expect(self._opened(), self._start + WORD * start, WORD * (stop - start))
 
     def words(self, row: int) -> NDArray[np.uint64]:
@@ -140,22 +144,30 @@ class StoreFile:
         """
         handle = self._opened()
         start, stop = self.tables["places"][row : row + 2].tolist()
-        data = os.pread(handle, WORD * (stop - start), self._start + WORD * start)
+        size = WORD * (stop - start)
+        data = read_at(handle, size, self._start + WORD * start)
+        if len(data) != size:
+            self._refuse(row, "recordings must be whole", f"{len(data)} of {size} bytes")
         # Once: later reads of a file that has not changed take a third less so.
         if not self._verified[row]:
-            if len(data) != WORD * (stop - start) or zlib.crc32(data) != self.tables["sums"][row]:
-                damaged(
-                    self.path, f"byte {self._start + WORD * start} (recording {row})",
-                    "recordings must have the checksum that was written with them", "another one",
-                )  # fmt: skip
+            if zlib.crc32(data) != self.tables["sums"][row]:
+                must = "recordings must have the checksum that was written with them"
+                self._refuse(row, must, "another one")
             self._verified[row] = 1
         return np.frombuffer(data, "<u8")
 
+    def _refuse(self, row: int, must: str, got: str) -> None:
+        place = self._start + WORD * int(self.tables["places"][row])
+        damaged(self.path, f"byte {place} (recording {row})", must, got)
+
     def _opened(self) -> int:
-        if self._handle == -2:
+        if self._handle == UNOPENED:
+            with self._opening:
+                # Another thread may have opened it meanwhile.
+                if self._handle == UNOPENED:
+                    self._open_handle()
+        if self._handle == CLOSED:
             raise ValueError(f"{WHO}: the file must be open, got the closed {self.path}. Make a new {WHO}.")
-        if self._handle < 0:
-            self._open_handle()
         return self._handle
 
     def _open_handle(self) -> None:
@@ -256,8 +268,10 @@ class StoreFile:
                 got = f"{table.size} of them, {table[:1]} to {table[-1:]}"
                 must = f"{name} must be {n + 1} numbers from 0 to {last}"
                 damaged(self.path, f"/recordings/{name}", must, got)
-            if (np.diff(table) < 0).any():
-                row = int(np.argmax(np.diff(table) < 0))
+            # Not by differences, which may not fit an integer.
+            falls = table[1:] < table[:-1]
+            if falls.any():
+                row = int(np.argmax(falls))
                 damaged(self.path, f"/recordings/{name}[{row}]", f"{name} must not go backwards", "a fall")
         # No recording asks for more memory than its words can fill: a group of events has two widths.
         groups = -(-np.diff(self.tables["pointers"]) // GROUP)

@@ -101,6 +101,7 @@ class StoreWriter:
                 f"{WHO}: path must be in an existing folder, got path={self.path}. Make the folder first."
             )
         self.time_type = time_type
+        self._remedy = "Take another time_type; 'float64' takes all."
         self._rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._temporary = self.path.with_name(f".{self.path.name}-{secrets.token_hex(4)}.part")
         self._events: BinaryIO | None = None
@@ -133,6 +134,9 @@ class StoreWriter:
         writer = cls(
             old.path, old.info, time_type=old.time_type, sort=sort, allow_empty=allow_empty, overwrite=True,
         )  # fmt: skip
+        writer._remedy = (
+            "What is there keeps its type: write all recordings to a new store, or these to one of their own."
+        )
         try:
             writer._take(old)
         except BaseException:
@@ -204,7 +208,7 @@ class StoreWriter:
         if stored is None:
             raise InexactTimes(
                 f"{WHO}: times of recording {len(self._rows['labels'])} must be storable as {self.time_type} "
-                f"without a change, got others for {self.path}. Take another time_type; 'float64' takes all."
+                f"without a change, got others for {self.path}. {self._remedy}"
             )
         packed = pack(stored, where).tobytes()
         try:

@@ -6,7 +6,6 @@ walk in place for ever. Here each heap is walked over once, with care, and threa
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from typing import Any
@@ -15,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.files.contents import expect
+from snntrace.datasets.files.contents import expect, read_at
 
 REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 """What a table holds of a row: how many elements, and which object of which heap they are."""
@@ -95,8 +94,11 @@ class VlenRows:
             return
         for row in rows:
             if self._places[row] == UNKNOWN and self._lengths[row]:
-                size = int(self._lengths[row]) * self._element.itemsize
-                expect(self._handle, int(self._heaps[row]) + self._base, size + LEAST_HEAP)
+                size = int(self._lengths[row]) * self._element.itemsize + LEAST_HEAP
+                left = self._size - (place := int(self._heaps[row]) + self._base)
+                # Reading a row that is not in the file tells so.
+                if left > 0:
+                    expect(self._handle, place, min(size, left))
 
     def _references(self) -> NDArray[Any] | None:
         """Return what the table holds; None if it is laid out in a way that only HDF5 reads."""
@@ -122,7 +124,7 @@ class VlenRows:
         return found
 
     def _read(self, size: int, place: int) -> bytes:
-        raw = os.pread(self._handle, size, place) if 0 <= place <= self._size - size else b""
+        raw = read_at(self._handle, size, place) if 0 <= place <= self._size - size else b""
         if len(raw) != size:
             raise ValueError(f"the end of the file in {size} bytes at byte {place}")
         return raw

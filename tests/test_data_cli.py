@@ -10,7 +10,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from snntrace.cli import app
-from snntrace.datasets import NMNIST, SaccadeDigits, SpikeFile, SpikeStore, open_dataset
+from snntrace.datasets import (
+    NMNIST,
+    SaccadeDigits,
+    SpikeFile,
+    SpikeStore,
+    StoreInfo,
+    StoreWriter,
+    open_dataset,
+)
 
 ROWS = ([100, 100, 250, 9000], [3, 0, 9, 1], [7, 0, 2, 9], [1, 0, 0, 1])
 
@@ -74,6 +82,20 @@ def test_official_parts_are_put_into_one_store_at_once_or_one_by_one(run, tmp_pa
     assert "parts train, test; this is test" in re.sub(
         r" +", " ", run("info", "one.spikes", "--split", "test")
     )
+
+
+def test_what_has_other_units_or_classes_is_not_added_to_a_store(run, tmp_path):
+    folder = nmnist(tmp_path / "n")
+    info = StoreInfo(NMNIST.n_units, tuple(f"word {k}" for k in range(10)))
+    with StoreWriter(tmp_path / "words.spikes", info, time_type="us") as writer:
+        writer.append([0.5], [3], 0)
+    run("convert", "digits", "digits.spikes")
+    before = [(path, path.read_bytes()) for path in tmp_path.glob("*.spikes")]
+    for name, got in (("words", r"\(class 0 is '0', not 'word 0'\)"), ("digits", "2312 units .* 512")):
+        text = run("convert", folder, f"{name}.spikes", "--append", fails=True)
+        assert re.search(rf"parts must have the same units and classes, got .*{got}", text), text
+    assert sorted(path for path, _ in before) == sorted(tmp_path.glob("*.spikes"))
+    assert all(path.read_bytes() == content for path, content in before)
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,28 @@ def test_a_damaged_heap_is_refused(kind, where, value, message, made):
         read(path)
 
 
+@pytest.mark.parametrize("where", [1 << 40, 1 << 63, (1 << 64) - 1])
+def test_a_row_outside_of_the_file_is_refused_in_a_batch_as_well(where, made):
+    path, _ = made("shd.h5")
+    data, (place, _) = bytearray(path.read_bytes()), heap_of(path)
+    struct.pack_into("<Q", data, place + 4, where)
+    path.write_bytes(data)
+    with SpikeFile(path, n_units=70) as file:
+        with pytest.raises(DataFileError, match=r"must be readable, got the end of the file .*recording 0"):
+            file.events_of([1, 0])
+        assert len(file.events_of([1, 2])) == 2
+
+
+def test_a_row_is_read_in_as_many_calls_as_it_takes(made, monkeypatch):
+    path, _ = made("shd.h5")
+    read = os.pread
+    monkeypatch.setattr(os, "pread", lambda handle, size, place: read(handle, min(size, 7), place))
+    with SpikeFile(path, n_units=70) as data:
+        for row, (times, units) in enumerate(fuzzing.few_recordings()):
+            np.testing.assert_array_equal(data.events(row)[0], times)
+            np.testing.assert_array_equal(data.events(row)[1], units)
+
+
 @pytest.mark.parametrize("before", [0, 1024])
 @pytest.mark.parametrize(
     "options",

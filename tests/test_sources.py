@@ -18,13 +18,15 @@ from snntrace.datasets import (
     SHD,
     SSC,
     DownloadError,
+    FashionMNIST,
     NCaltech101,
     SpikeFile,
     obtain,
     open_dataset,
 )
+from snntrace.datasets.download_part import held
 from snntrace.datasets.download_source import Source
-from snntrace.datasets.sources import BY_HAND, SOURCES, Remote, data_folder
+from snntrace.datasets.sources import BY_HAND, HELD, SOURCES, Remote, data_folder, found
 
 EVENT = bytes([3, 33, 0x80, 1, 0])
 
@@ -108,6 +110,55 @@ def test_a_class_downloads_its_own_data(kind, split, label, server, tmp_path):
     assert len(server.seen) == asked
     assert kind(tmp_path / "mine", download=True, **part).labels.tolist() == [label]
     assert len(server.seen) > asked
+
+
+@pytest.mark.parametrize("place", ["", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_pictures_that_are_there_in_another_layout_are_not_downloaded(place, packed, server, tmp_path):
+    folder = tmp_path / "mine" / place
+    folder.mkdir(parents=True)
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        content = FILES[name + ".gz"]
+        (folder / (name + ".gz" * packed)).write_bytes(content if packed else gzip.decompress(content))
+    assert MNIST(tmp_path / "mine", download=True).labels.tolist() == [7]
+    assert open_dataset(tmp_path / "mine", "mnist", download=True).labels.tolist() == [7]
+    assert server.seen == []
+    if place == "MNIST/raw":
+        # Digits are no clothes.
+        with pytest.raises(FileNotFoundError):
+            FashionMNIST(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"), [(NMNIST, "Train/3/00001.bin"), (NCaltech101, "Caltech101/ant/image_1.bin")]
+)
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_folder_inside_of_the_official_one_is_not_downloaded_to(kind, file, level, server, tmp_path):
+    path = tmp_path / "mine" / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(EVENT)
+    assert len(kind([tmp_path / "mine", path.parents[1]][level], download=True)) == 1
+    assert server.seen == []
+    assert [p for p in (tmp_path / "mine").rglob("*") if p.is_file()] == [path]
+
+
+def test_a_compressed_file_of_the_users_own_is_read_and_stays(server, tmp_path):
+    own = tmp_path / "mine" / "shd_train.h5.gz"
+    own.parent.mkdir()
+    own.write_bytes(FILES[own.name])
+    assert SHD(own.parent, download=True, cache_folder=tmp_path).labels.tolist() == [1]
+    assert [p.name for p in own.parent.iterdir()] == [own.name]
+    # Both are wanted unpacked; what was there is used and left.
+    obtain("shd", own.parent)
+    assert asked(server) == ["shd_test.h5.gz"]
+    assert sorted(p.name for p in own.parent.iterdir()) == ["shd_test.h5", "shd_train.h5", own.name]
+
+
+def test_an_archive_that_another_process_unpacks_is_not_taken_for_data(tmp_path):
+    (tmp_path / "shd_train.h5.gz").write_bytes(b"")
+    assert found(lambda folder: [*folder.iterdir()], tmp_path)
+    with held(tmp_path / HELD):
+        assert not found(lambda folder: [*folder.iterdir()], tmp_path)
 
 
 def test_an_archive_in_an_archive_is_unpacked(server):

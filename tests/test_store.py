@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -24,8 +25,9 @@ from snntrace.datasets import (
     convert,
     export_shd,
     open_dataset,
+    store_file,
 )
-from snntrace.datasets.files import DataFileError
+from snntrace.datasets.files import DataFileError, contents
 from snntrace.datasets.store_layout import encode_times
 from snntrace.datasets.store_packing import pack
 
@@ -368,6 +370,77 @@ def test_several_threads_read_one_store(path):
     assert not wrong
 
 
+def test_a_copy_that_threads_open_at_once_holds_one_handle(path, monkeypatch):
+    copy, opened, real = pickle.loads(pickle.dumps(SpikeStore(path))), [], os.open
+
+    def slow(*arguments, **options):
+        opened.append(real(*arguments, **options))
+        time.sleep(0.05)
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", slow)
+    threads = [threading.Thread(target=copy.events, args=(row,)) for row in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 1
+
+
+def short(monkeypatch, most):
+    """Have the system read a few bytes a call, as it does with 2 GiB; return where it was asked to."""
+    asked, read = [], os.pread
+
+    def some_of_it(handle, size, place):
+        asked.append((size, place))
+        return read(handle, min(size, most), place)
+
+    monkeypatch.setattr(os, "pread", some_of_it)
+    return asked
+
+
+def test_a_recording_is_read_in_as_many_calls_as_it_takes(path, monkeypatch):
+    asked = short(monkeypatch, 1000)
+    monkeypatch.setattr(contents, "PIECE", 3000)
+    store = SpikeStore(path)
+    for row, (times, units) in enumerate(some()):
+        np.testing.assert_array_equal(store.events(row)[0], times)
+        np.testing.assert_array_equal(store.events(row)[1], units)
+    assert max(size for size, _ in asked) == 3000
+    assert len(asked) > 24
+
+
+def test_a_recording_that_ends_early_is_refused_at_every_read(path, monkeypatch):
+    store = SpikeStore(path)
+    store.events(3)
+    monkeypatch.setattr(os, "pread", lambda handle, size, place: b"")
+    for row in (3, 4):
+        with pytest.raises(DataFileError, match=rf"must be whole, got 0 of \d+ bytes .*recording {row}"):
+            store.events(row)
+
+
+def test_only_what_has_events_is_read_ahead(tmp_path, monkeypatch):
+    rows = [([0.5], [3]), ([], []), ([0.25], [4]), ([], [])]
+    store, asked = SpikeStore(write(tmp_path / "a", rows, allow_empty=True)), []
+    monkeypatch.setattr(store_file, "expect", lambda handle, start, size: asked.append(size))
+    store.events_of([0, 1, 2, 3])
+    assert len(asked) == 2
+    assert min(asked) > 0
+
+
+def test_the_program_in_the_description_reads_recordings_with_and_without_events(root, tmp_path):
+    page = (root / "docs" / "store.md").read_text()
+    program = page[page.index("def recording(file, i)") :].split("\n\n\n")[0]
+    names = {"np": np}
+    exec(compile(program, "store.md", "exec"), names)
+    rows = [*some(3), ([], [])]
+    with h5py.File(write(tmp_path / "a", rows, allow_empty=True)) as file:
+        for row, (times, units) in enumerate(rows):
+            found = names["recording"](file, row)
+            np.testing.assert_array_equal(found[0], times)
+            np.testing.assert_array_equal(found[1], units)
+
+
 def test_a_closed_store_says_so(path):
     store = SpikeStore(path)
     store.close()
@@ -438,6 +511,15 @@ def test_a_time_that_would_be_changed_is_refused(tmp_path):
         with pytest.raises(ValueError, match="storable as float16 without a change"):
             writer.append([0.1], [0], 0)
         writer.append([0.5], [0], 0)
+
+
+def test_a_time_that_does_not_go_into_an_existing_store_says_what_can_be_done(tmp_path):
+    path = write(tmp_path / "a", [([0.5], [0])], time_type="float16")
+    with (
+        pytest.raises(ValueError, match=r"storable as float16 .*type: write all recordings to a new"),
+        StoreWriter.extending(path) as writer,
+    ):
+        writer.append([0.1], [0], 0)
 
 
 def test_an_empty_store_is_refused(tmp_path):
@@ -614,6 +696,17 @@ def test_a_file_of_another_layout_is_refused(path, change, message):
             if table is not None and not (table.external or table.is_virtual):
                 mend(file, f"recordings/{name}")
     with pytest.raises(DataFileError, match=message):
+        SpikeStore(path)
+
+
+def test_a_fall_that_does_not_fit_an_integer_is_refused(path):
+    def change(file):
+        last = file["recordings/places"][-1]
+        replaced("recordings/places", np.array([0, 3 << 61, -(1 << 62)] + [last] * 10))(file)
+        mend(file, "recordings/places")
+
+    edit(path, change)
+    with pytest.raises(DataFileError, match=r"places must not go backwards.*places\[1\]"):
         SpikeStore(path)
 
 

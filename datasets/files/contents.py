@@ -18,6 +18,8 @@ FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) 
 LONGEST_HEADER = 1 << 20
 PLAIN = bytes(range(32, 127)) + b"\t\r"
 AGAIN = "Download or copy the file again."
+PIECE = 1 << 30
+"""Bytes that are read in one call: Linux gives up to 2 GiB, and macOS refuses more."""
 
 
 def contents(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
@@ -58,6 +60,26 @@ def contents(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
     finally:
         os.close(handle)
     return np.frombuffer(_opened(path, who, _bytes), np.uint8)
+
+
+def read_at(handle: int, size: int, place: int) -> bytes:
+    """Return a part of a file, however large, without moving the position of its handle.
+
+    Parameters
+    ----------
+    handle : int
+        The open file.
+    size : int, in bytes
+        How much.
+    place : int, in bytes
+        Where it starts.
+
+    Returns
+    -------
+    bytes
+        The part; shorter where the file ends.
+    """
+    return _pieces(lambda most, done: os.pread(handle, most, place + done), size)
 
 
 def expect(handle: int, start: int, size: int) -> None:
@@ -241,11 +263,16 @@ def _map(handle: int, size: int) -> mmap.mmap:
 
 
 def _bytes(handle: int, size: int) -> bytes:
-    data = os.read(handle, size)
+    return _pieces(lambda most, _: os.read(handle, most), size)
+
+
+def _pieces(read: Callable[[int, int], bytes], size: int) -> bytes:
+    """Read as often as is needed; `read` is given the most that it may return, and what is done."""
+    data = read(min(size, PIECE), 0)
     if len(data) == size:
         return data
-    # One call reads up to 2 GiB.
-    parts = [data]
-    while parts[-1]:
-        parts.append(os.read(handle, size))
+    parts, done = [data], len(data)
+    while parts[-1] and done < size:
+        parts.append(read(min(size - done, PIECE), done))
+        done += len(parts[-1])
     return b"".join(parts)
