@@ -71,6 +71,16 @@ def test_a_trained_value_gets_its_exact_gradient_however_it_is_written(update, p
     assert_exact(Step(update, params, v=(N,)), orders=("sequence",))
 
 
+def test_a_gain_in_two_places_has_what_it_does_at_both():
+    def update(m, x):
+        gain = m.g.value[None]
+        return leaky(m, gain * (x @ m.w.value) + gain * jnp.cos(m.v.value))
+
+    model = Step(update, {"w": W, "g": draw(N)}, v=(N,))
+    assert [len(r.uses) for r in compiled(model).graph.relations.elementwise] == [2]
+    assert_exact(model)
+
+
 @pytest.mark.parametrize("layer", [Linear, brainstate.nn.Linear], ids=["ours", "brainstates"])
 def test_layers_are_products_like_any_other(layer):
     model = Step(lambda m, x: m.out(leaky(m, m.lin(x))), {}, v=(N,))

@@ -127,6 +127,50 @@ def test_recurrent_weights_stay_outside_of_the_trace_as_everywhere():
     assert all(oracles.relative_error(expected[k], exact[k]) > 1e-2 for k in exact)
 
 
+def test_a_weight_that_acts_beside_the_states_and_through_another_weight_counts_once():
+    def update(m, x):
+        a, b = x @ m.w3.value, x @ m.w1.value
+        gate = jax.lax.stop_gradient(jnp.tanh(a)) * jnp.tanh(b)
+        m.h.value = 0.9 * m.h.value + a + gate @ m.w2.value
+        return m.h.value + b
+
+    model = Step(update, {"w1": W, "w2": M, "w3": draw(N_IN, N, seed=3)}, h=(N,))
+    xs, ys = draw(T, B, N_IN), draw(T, B, N, seed=9)
+    exact = leaves(bptt(model, B, xs, ys))
+    for order in ("streaming", "sequence"):
+        found = found_by(model, xs, ys, order=order, nondiagonal="exact")
+        oracles.assert_close(found, exact, 1e-9)
+
+
+def test_a_weight_that_acts_directly_and_through_another_one_couples_as_the_true_jacobian_says():
+    def after(v, x, p):
+        a = jnp.tanh(v) @ p["w1"]
+        return 0.9 * v + a + jnp.tanh(a) @ p["w2"] + x @ p["w"]
+
+    def update(m, x):
+        m.v.value = after(m.v.value, x, {name: getattr(m, name).value for name in params})
+        return m.v.value
+
+    params = {"w": W, "w1": M + 0.3 * jnp.eye(N), "w2": draw(N, N, scale=0.4, seed=4)}
+    params = {name: jnp.asarray(value, float) for name, value in params.items()}
+    xs, ys = draw(T, N_IN), draw(T, N, seed=9)
+    v, traces = jnp.zeros(N), {name: 0.0 for name in params}
+    expected = dict.fromkeys(params, 0.0)
+    for x, y in zip(xs, ys, strict=True):
+        own = jnp.diagonal(jax.jacobian(after)(v, x, params))
+        inside = jax.jacobian(after, argnums=2)(v, x, params)
+        traces = {k: own[:, None, None] * traces[k] + inside[k] for k in params}
+        v = after(v, x, params)
+        expected = {k: expected[k] + jnp.tensordot(v - y, traces[k], 1) for k in params}
+    model = Step(update, params, batch=(), v=(N,))
+    for order in ("sequence", "streaming"):
+        found = found_by(model, xs, ys, snntrace.OSTLRecurrent, order, nondiagonal="exact")
+        found = {name.split("'")[1]: value for name, value in found.items()}
+        oracles.assert_close(found, expected, 1e-9)
+    diagonal = found_by(model, xs, ys, nondiagonal="exact")
+    assert min(oracles.relative_error(v, expected[k.split("'")[1]]) for k, v in diagonal.items()) > 1e-2
+
+
 def test_halves_of_a_sequence_continue_each_other():
     model = model_of("two_states")
     xs, ys = draw(2 * T, B, N_IN), draw(2 * T, B, N, seed=9)

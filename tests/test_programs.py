@@ -217,6 +217,30 @@ def test_a_while_loop_that_keeps_positions_has_its_derivative(name):
         oracles.assert_close(found, exact, 1e-9)
 
 
+def test_a_while_loop_may_drop_leading_axes_of_length_one():
+    def update(m, x, loop):
+        def body(carried):
+            return carried[0] + 1, 0.5 * carried[1] + 0.1 * m.v.value.reshape(-1)
+
+        settled = loop(lambda carried: carried[0] < 3, body, (0, jnp.sin(m.v.value).reshape(-1)))[1]
+        return set_state(m, settled.reshape(1, N) + x @ m.w.value)
+
+    def in_python(going, body, carried):
+        while going(carried):
+            carried = body(carried)
+        return carried
+
+    endless, fixed = (
+        Step(lambda m, x, loop=loop: update(m, x, loop), {"w": W}, batch=(1,), v=(N,))
+        for loop in (jax.lax.while_loop, in_python)
+    )
+    xs, ys = draw(T, 1, N_IN), draw(T, 1, N, seed=9)
+    assert "while" in {e.name for e in compiled(endless, x=xs[0]).graph.step.program.equations}
+    exact = leaves(bptt(fixed, 1, xs, ys))
+    for order in ("sequence", "streaming"):
+        oracles.assert_close(found_by(endless, xs, ys, order=order), exact, 1e-9)
+
+
 def rolled_turns(steps):
     def update(m, x):
         turn = lambda _, v: 0.9 * v + 0.01 * jnp.roll(v, 1, -1) + x @ m.w.value  # noqa: E731

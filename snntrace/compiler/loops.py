@@ -109,8 +109,11 @@ def differentiable_while(*operands: Array, **params: Any) -> Sequence[Array]:
             _, factors = jax.jvp(along, (values[i],), (jnp.ones_like(values[i]),))
             slots = [o for o, r in enumerate(results) if _floating(r)]
             for o, factor in zip(slots, factors, strict=True):
-                if spreads(jnp.shape(tangent), jnp.shape(factor)):
-                    moved[o] = moved[o] + factor * jnp.broadcast_to(tangent, jnp.shape(factor))
+                # What keeps positions drops leading axes of length 1 only: a result that the rest of the
+                # shape does not spread to is independent of the operand.
+                core = _core(jnp.shape(tangent))
+                if spreads(core, jnp.shape(factor)):
+                    moved[o] = moved[o] + factor * jnp.broadcast_to(jnp.reshape(tangent, core), factor.shape)
         return results, tuple(moved)
 
     loop.defjvp(derivative, symbolic_zeros=True)

@@ -206,9 +206,9 @@ class StepFunctions:
         return frozenset(self.chain)
 
     def coefficients(
-        self, group: Group, weights: Weights, point: Point
+        self, group: Group, weights: Weights, point: Point, sites: Sequence[Site] | None = None
     ) -> tuple[list[list[Array]], dict[Site, list[Array]]]:
-        """Differentiate a group's transition.
+        """Differentiate a group's transition, at the sites that reach it unit by unit if no others are given.
 
         Returns
         -------
@@ -217,7 +217,7 @@ class StepFunctions:
         Df : dict of list of array
             For each site, ``Df[s][k] = d h_s^t / d y^t[k]`` in the shape of the output there.
         """
-        sites = self.sites_of(group)
+        sites = self.sites_of(group) if sites is None else sites
         old = tuple(point.old[leaf.slot] for leaf in group.leaves)
 
         def local(old: Arrays, values: Arrays) -> Arrays:
@@ -239,6 +239,11 @@ class StepFunctions:
     def sites_of(self, group: Group) -> tuple[Site, ...]:
         """Sites of the relations that reach a group unit by unit."""
         found = [self.sites[id(r.relation)] for r in self.graph.routes if r.group is group and not r.whole]
+        return tuple(dict.fromkeys(found))
+
+    def direct_sites(self, group: Group) -> tuple[Site, ...]:
+        """Sites of the relations that act on a group without another weight between, be it on others too."""
+        found = [self.sites[id(r.relation)] for r in self.graph.routes if r.group is group and r.direct]
         return tuple(dict.fromkeys(found))
 
     def dtype_of(self, relation: Temporal) -> Any:

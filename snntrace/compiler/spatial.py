@@ -181,9 +181,12 @@ class Spatial:
         equations = self.graph.closure(group)
         env = dict(base)
         source = None
-        if self.graph.cascaded(group):
+        cascaded = self.graph.cascaded(group)
+        if cascaded:
             source = dict(base)
-            self._run(equations, source, weights, point, deltas)
+            # What a traced weight does through another one is in its trace already.
+            untraced = {i: delta for i, delta in deltas.items() if i in cascaded}
+            self._run(equations, source, weights, point, untraced)
         self._run(equations, env, weights, point, {}, source)
         return tuple(read(env, leaf.new) for leaf in group.leaves)
 

@@ -92,12 +92,16 @@ class Recursion:
         """Compute D and Df at a point; the whole Jacobian of a group whose units act on each other."""
         if not group.diagonal:
             return Jacobian(self.functions, group, weights, point)
-        found, df = self.functions.coefficients(group, weights, point)
+        coupled_recursion = self.rule.recursion == "coupled"
+        sites = self.functions.direct_sites(group) if coupled_recursion else None
+        found, direct = self.functions.coefficients(group, weights, point, sites)
+        # Sites that also act through another weight have their whole reach.
+        df = {site: direct[site] for site in self.functions.sites_of(group)}
         n = range(group.n_states)
         d: list[list[Array | None]]
-        if self.rule.recursion == "coupled":
-            coupling = self.couplings[group.index]
-            coupled = add_coupling(self.functions, coupling, prepared[group.index], weights, point, found, df)
+        if coupled_recursion:
+            coupling, ready = self.couplings[group.index], prepared[group.index]
+            coupled = add_coupling(self.functions, coupling, ready, weights, point, found, direct)
             d = [[coupled[s][q] if group.reads[s][q] or self.couples(group) else None for q in n] for s in n]
         elif self.rule.recursion == "scalar":
             leak = self.rule.leak or 0.0
