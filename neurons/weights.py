@@ -45,7 +45,7 @@ def fluctuation_driven(neuron: Neuron, gain: float) -> Callable[[tuple[int, ...]
     J. Rossbroich, J. Gygax, F. Zenke, "Fluctuation-driven initialization for spiking neural network
     training", Neuromorphic Computing and Engineering 2, 044016, 2022.
     """
-    distance = threshold_distance(neuron)
+    distance = float(np.mean(threshold_distance(neuron)))
 
     def draw(shape: tuple[int, ...]) -> jax.Array:
         scale = gain * distance / (math.sqrt(math.prod(shape[:-1])) * neuron.fluctuation())
@@ -54,8 +54,8 @@ def fluctuation_driven(neuron: Neuron, gain: float) -> Callable[[tuple[int, ...]
     return draw
 
 
-def threshold_distance(neuron: Neuron) -> float:
-    """Return how far the threshold lies above rest, on average over the units.
+def threshold_distance(neuron: Neuron) -> np.ndarray:
+    """Return how far the threshold lies above rest.
 
     Parameters
     ----------
@@ -64,12 +64,13 @@ def threshold_distance(neuron: Neuron) -> float:
 
     Returns
     -------
-    float, in mV
-        The distance.
+    array of shape () or (n,), in mV
+        The distance, of the parameters' shape.
     """
     if not isinstance(neuron, SpikingNeuron):
-        return 1.0
-    return float(np.mean(np.asarray(value_of(neuron.v_th)) - np.asarray(value_of(neuron.v_rest))))
+        return np.ones(())
+    distance: np.ndarray = np.asarray(value_of(neuron.v_th)) - np.asarray(value_of(neuron.v_rest))
+    return distance
 
 
 def initial_array(who: str, name: str, init: Any, shape: tuple[int, ...]) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +30,7 @@ class EligibilityTrace(brainstate.ShortTermState):
     """The trace of one relation into one hidden group."""
 
 
-class CarriedStates:
+class CarriedStates(abc.ABC):
     """States and traces of a learner; see `Learner`."""
 
     model: Any
@@ -45,9 +46,9 @@ class CarriedStates:
     _batched: bool | None
 
     @property
+    @abc.abstractmethod
     def compiled(self) -> Graph:
         """What the compiler found."""
-        raise NotImplementedError
 
     def reset_state(self, batch_size: int | None = None, *, where: Any = None, **kwargs: Any) -> None:
         """Put hidden states and traces back to where they began.

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from snntrace.events.spikes import Spikes
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class MultiStepData:
 
     Parameters
     ----------
-    data : pytree with a leading time axis
+    data : pytree with a leading time axis, or Spikes
         The input.
     """
 
@@ -84,7 +86,7 @@ def sequence_length(who: str, sequences: tuple[Any, ...]) -> int:
     who : str
         Name for messages.
     sequences : tuple of pytrees
-        The sequences.
+        The sequences; `Spikes` are one each.
 
     Returns
     -------
@@ -96,7 +98,8 @@ def sequence_length(who: str, sequences: tuple[Any, ...]) -> int:
     ValueError
         If there is no step, or lengths differ.
     """
-    lengths = sorted({jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(sequences)})
+    leaves = jax.tree.leaves(sequences, is_leaf=lambda v: isinstance(v, Spikes))
+    lengths = sorted({jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in leaves})
     if len(lengths) != 1 or lengths[0] == 0:
         raise ValueError(
             f"{who}: sequences must have one length of at least 1, got lengths {lengths}. "

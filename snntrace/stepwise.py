@@ -10,6 +10,7 @@ import brainstate
 import jax
 import jax.numpy as jnp
 
+from snntrace.events.spikes import Spikes
 from snntrace.rules.options import is_count
 from snntrace.step_data import sequence_length
 
@@ -78,6 +79,8 @@ class StepwiseDrivers(abc.ABC):
 
         Raises
         ------
+        TypeError
+            If a sequence is `Spikes`.
         ValueError
             If an option is unknown, sequences differ in length or do not divide into chunks, or a loss has
             a wrong shape.
@@ -91,7 +94,7 @@ class StepwiseDrivers(abc.ABC):
                 f"etrace_grad: loss_output must be one of {LOSS_OUTPUTS}, got loss_output={loss_output!r}. "
                 "Use 'per_step'."
             )
-        length = sequence_length("etrace_grad", sequences)
+        length = step_count("etrace_grad", sequences)
         scale = jnp.ones(length) if mask is None else jnp.asarray(mask, jnp.result_type(float))
         if scale.shape != (length,):
             raise ValueError(
@@ -157,11 +160,13 @@ class StepwiseDrivers(abc.ABC):
 
         Raises
         ------
+        TypeError
+            If a sequence is `Spikes`.
         ValueError
             If sequences differ in length, or do not divide into chunks.
         """
-        cut = chunks("etrace_evolve", chunk_size, sequence_length("etrace_evolve", sequences))
-        plain: Any = self if chunk_size in (None, 1) else self.unroll
+        cut = chunks("etrace_evolve", chunk_size, step_count("etrace_evolve", sequences))
+        plain: Any = self if chunk_size is None else self.unroll
         call = plain if step_fn is None else step_fn
 
         def body(*slices: Any) -> Any:
@@ -169,6 +174,35 @@ class StepwiseDrivers(abc.ABC):
             return out if return_outputs else None
 
         return brainstate.transform.for_loop(body, *jax.tree.map(cut, sequences))
+
+
+def step_count(who: str, sequences: tuple[Any, ...]) -> int:
+    """Return the number of steps of sequences that are cut along time.
+
+    Parameters
+    ----------
+    who : str
+        Name for messages.
+    sequences : tuple of pytrees
+        The sequences.
+
+    Returns
+    -------
+    int
+        Steps.
+
+    Raises
+    ------
+    TypeError
+        If there are event lists, which have no time axis to cut.
+    """
+    leaves = jax.tree.leaves(sequences, is_leaf=lambda v: isinstance(v, Spikes))
+    if any(isinstance(leaf, Spikes) for leaf in leaves):
+        raise TypeError(
+            f"{who}: sequences must be arrays, which are cut along time, got Spikes. "
+            "Use unroll or value_and_grad, or pass `spikes.dense()`."
+        )
+    return sequence_length(who, sequences)
 
 
 def chunks(who: str, size: Any, length: int) -> Callable[[Any], Any]:
@@ -179,14 +213,14 @@ def chunks(who: str, size: Any, length: int) -> Callable[[Any], Any]:
     who : str
         Name for messages.
     size : int, optional
-        Steps of a chunk; 1 or None leaves sequences as they are.
+        Steps of a chunk; None leaves sequences as they are.
     length : int
         Steps of the sequence.
 
     Returns
     -------
     callable
-        From (T, ...) to (T / size, size, ...).
+        From (T, ...) to (T / size, size, ...), with a size of 1 too.
 
     Raises
     ------
@@ -198,6 +232,6 @@ def chunks(who: str, size: Any, length: int) -> Callable[[Any], Any]:
             f"{who}: chunk_size must be a whole number that divides the sequence's {length} steps, got "
             f"chunk_size={size!r}. Give a divisor, or cut the sequence to a multiple."
         )
-    if size is None or size == 1:
+    if size is None:
         return lambda value: value
     return lambda value: value.reshape(length // size, size, *jnp.shape(value)[1:])

@@ -229,9 +229,9 @@ def test_chunks_of_steps_have_the_gradient_and_the_losses_of_single_steps(rule):
     given = {"mask": mask, "return_value": True}
     expected, losses = learner.etrace_grad(XS, YS, step_fn=one, **given)
     after = learner.carried()
-    for step_fn in (unrolled, marked):
+    for step_fn, size in ((unrolled, chunk), (marked, chunk), (unrolled, 1)):
         learner.reset_state()
-        found, found_losses = learner.etrace_grad(XS, YS, step_fn=step_fn, chunk_size=chunk, **given)
+        found, found_losses = learner.etrace_grad(XS, YS, step_fn=step_fn, chunk_size=size, **given)
         np.testing.assert_allclose(found_losses, losses, rtol=1e-5, atol=1e-6)
         for path, value in expected.items():
             assert float(jnp.abs(value).max()) > 1e-5
@@ -242,11 +242,27 @@ def test_chunks_of_steps_have_the_gradient_and_the_losses_of_single_steps(rule):
     outs = learner.etrace_evolve(XS, chunk_size=chunk, return_outputs=True)
     learner.reset_state()
     np.testing.assert_allclose(outs.reshape(YS.shape), learner.unroll(XS), atol=1e-5)
+    learner.reset_state()
+    assert learner.etrace_evolve(XS, chunk_size=1, return_outputs=True).shape == (T, 1, *YS.shape[1:])
     for size in (0, T + 1, 2.0, True):
         with pytest.raises(ValueError, match=r"chunk_size.*divi"):
             learner.etrace_grad(XS, YS, step_fn=one, chunk_size=size)
     with pytest.raises(ValueError, match="one loss for each step"):
         learner.etrace_grad(XS, YS, step_fn=lambda x, y: unrolled(x, y).sum(), chunk_size=chunk)
+
+
+def test_several_steps_may_be_lists_of_events():
+    learner = stepwise()
+    raster = (XS > 0.5).astype(jnp.float32)
+    spikes = braintrace.Spikes.from_dense(raster)
+    outs = learner(braintrace.MultiStepData(spikes))
+    assert float(jnp.abs(outs).max()) > 0.1
+    learner.reset_state()
+    np.testing.assert_allclose(outs, learner.unroll(raster), atol=1e-5)
+    with pytest.raises(TypeError, match=r"Spikes.*unroll"):
+        learner.etrace_evolve(spikes)
+    with pytest.raises(TypeError, match=r"Spikes.*unroll"):
+        learner.etrace_grad(spikes, step_fn=lambda x: learner(x).sum())
 
 
 def test_an_input_of_one_step_beside_one_of_several_is_the_same_at_each():

@@ -449,6 +449,7 @@ def test_the_names_and_forms_of_braintrace_are_taken():
         snntrace.compile(net(), "ES_D_RTRL", XS[0], batch_size=3, decay_or_rank=(0.9, 19)),
     ):
         assert learner.rule.decays == pytest.approx((0.9, 0.9))
+    assert snntrace.pp_prop(net(), None, decay_or_rank=0.8).rule.decays == (0.8, 0.8)
     single = snntrace.compile(net(), snntrace.pp_prop, XS[0, 0], decay_or_rank=0.8)
     batched = snntrace.compile(net(), snntrace.pp_prop, XS[0, :1], batch_size=1, decay_or_rank=0.8)
     assert_same(single.value_and_grad(energy)(XS[:, 0])[1], batched.value_and_grad(energy)(XS[:, :1])[1])

@@ -105,10 +105,25 @@ def test_a_pooling_joins_each_window_of_each_channel(float64, kind, in_size, win
     np.testing.assert_allclose(layer(jnp.asarray(x)), 2.0 * expected.reshape(3, *out_size), rtol=1e-10)
 
 
-@pytest.mark.parametrize("drive", ["delta", "current"])
-def test_summed_spikes_are_all_passed_on_where_units_do_not_leak(drive):
+@pytest.mark.parametrize("padding", [1, 2])
+def test_a_maximum_sees_zeros_around_the_map_and_leaves_its_gradient_inside(padding):
+    layer = SpikingPool((2, 2, 3), 2, LI, padding=padding, kind="max")
+    x = np.random.default_rng(0).normal(size=(5, 2, 2, 3)).astype(np.float32)
+    places = layer.out_size[0]
+    around = np.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    expected = around.reshape(5, places, 2, places, 2, 3).max((2, 4))
+    assert expected.min() == 0 < np.sum(x < 0)
+    np.testing.assert_array_equal(layer.pooled(jnp.asarray(x)), expected)
+    silent = jax.grad(lambda x: layer.pooled(x).sum())(jnp.zeros((2, 2, 3)))
+    assert silent.sum() == 3 * (4 if padding == 1 else 1)
+
+
+@pytest.mark.parametrize(("drive", "v_th"), [("delta", 3), ("current", 3), ("delta", [2, 6])])
+def test_summed_spikes_are_all_passed_on_where_units_do_not_leak(drive, v_th):
     layer = SpikingPool(
-        (4, 4, 2), 2, lambda size: LIF(size, tau_mem=1e7 * u.ms, v_th=3 * u.mV, v_rest=1 * u.mV, drive=drive)
+        (4, 4, 2),
+        2,
+        lambda size: LIF(size, tau_mem=1e7 * u.ms, v_th=v_th * u.mV, v_rest=1 * u.mV, drive=drive),
     )
     brainstate.nn.init_all_states(layer)
     x = np.zeros((12, 4, 4, 2), np.float32)

@@ -21,7 +21,8 @@ class RecurrentCell(brainstate.nn.Module):
     num_out : int
         The number of units.
     state_init : callable or float or array of shape (num_out,)
-        Every state before the first step.
+        Every state before the first step; a callable is given the state's shape, ``(batch, num_out)`` with a
+        batch axis.
     name : str, optional
         Name of the module.
     """

@@ -40,7 +40,8 @@ class LRUCell(RecurrentCell):
     max_phase : float
         Up to which the phase of :math:`\lambda` is drawn.
     state_init : callable or float or array of shape (num_hidden,)
-        Real and imaginary part before the first step.
+        Real and imaginary part before the first step; a callable is given their shape,
+        ``(batch, num_hidden)`` with a batch axis.
     name : str, optional
         Name of the module.
 

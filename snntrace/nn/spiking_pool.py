@@ -22,11 +22,15 @@ KINDS = ("sum", "mean", "max")
 class SpikingPool(brainstate.nn.Module):
     r"""Neurons that each see one window of one channel, through a fixed weight.
 
-    .. math:: I^t_{p,c} = g \, \frac{V_{th} - V_{rest}}{c_{drive}} \, \mathrm{pool}_d \, x^t_{s p + d, c}
+    .. math::
+
+        I^t_{p,c} = g \, \frac{V_{th,c} - V_{rest,c}}{c_{drive}} \, \mathrm{pool}_d \, x^t_{s p + d, c}
 
     With ``kind="sum"`` and a gain of 1, each spike in a window brings its unit from rest to the threshold;
     what arrives at the same time is kept by a soft reset, and spikes later. With ``"mean"``, the whole window
     has to spike for that, and with ``"max"`` any of it.
+
+    The weight stays as it is made: where thresholds are learnt, it is that of the initial ones.
 
     There are no weights to train. Where a pooling without units is enough, use ``brainstate.nn.MaxPool2d`` or
     ``AvgPool2d``.
@@ -42,10 +46,11 @@ class SpikingPool(brainstate.nn.Module):
     stride : int or tuple of int, optional
         Places from one window to the next; `window` if None.
     padding : {'SAME', 'VALID'}, int, or tuple of int or (int, int)
-        Zeros around the input, as for `SpikingConv`. A mean divides by the whole window there, too.
+        Zeros around the input, as for `SpikingConv`. A mean divides by the whole window there, too, and a
+        maximum is not below zero.
     kind : {'sum', 'mean', 'max'}
         What is made of a window. The gradient of a maximum goes to one place of the window, the first that
-        has it; that of the others to all.
+        has it (never padding, at a tie); that of the others to all.
     gain : float
         The g of the equation.
     name : str, optional
@@ -92,7 +97,7 @@ class SpikingPool(brainstate.nn.Module):
         self.in_size = self.window.in_size
         self.out_size = jax.eval_shape(self.pooled, jnp.zeros(self.in_size)).shape
         self.neuron = map_of(who, neuron, self.out_size)
-        self.distance = threshold_distance(self.neuron)
+        self.distance = np.asarray(threshold_distance(self.neuron), brainstate.environ.dftype())
 
     def pooled(self, x: jax.Array) -> jax.Array:
         """Pool a map.
@@ -107,10 +112,13 @@ class SpikingPool(brainstate.nn.Module):
         array of shape (..., out_size)
             The sum, the mean or the maximum of each window.
         """
+        whole = math.prod(self.window.window)
         if self.kind == "max":
-            return self.window.reduce(x, -jnp.inf, jax.lax.max)
+            most = self.window.reduce(x, -jnp.inf, jax.lax.max)
+            inside = self.window.reduce(jnp.ones(self.in_size), 0.0, jax.lax.add)
+            return jnp.where((most < 0) & (inside < whole), jnp.zeros_like(most), most)
         total = self.window.reduce(x, 0.0, jax.lax.add)
-        return total / math.prod(self.window.window) if self.kind == "mean" else total
+        return total / whole if self.kind == "mean" else total
 
     def update(self, x: Any) -> jax.Array:
         """Advance by one step.

@@ -186,7 +186,8 @@ class Rule:
         """
         from snntrace.learner import Learner
 
-        if args and self.factorisation == "io" and self.decay_or_rank is None:
+        is_open = self.factorisation == "io" and self.decay_or_rank is None
+        if args and is_open and "decay_or_rank" not in options:
             options["decay_or_rank"], *args = args  # type: ignore[assignment]
         return Learner(model, self, *args, **options)
 
