@@ -24,27 +24,7 @@ from snntrace.fused.step_places import StepPlaces
 
 
 class Stepping(StepPlaces):
-    """Writes the kernels of a stage.
-
-    Parameters
-    ----------
-    name : str
-        What tells its kernels from those of other stages.
-    forward, backward : Forward, Backward
-        Its code.
-    places : Places
-        The arenas.
-    arguments : mapping of Dense to EventList
-        Where the events of products with the input are.
-    lower : mapping of Port to EventList
-        Where those of the ports of lower stages are.
-    given_states : set of int
-        States at which the read-out gives signals.
-    wanted : sequence of int
-        Products at whose operand a signal is needed within the step.
-    projected : bool
-        Whether signals are projected onto the stage.
-    """
+    """Writes the kernels of a stage; takes what `StepPlaces` takes."""
 
     # Kernels -----------------------------------------------------------------------------------
 
