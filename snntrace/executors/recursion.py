@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from snntrace.compiler.coupling import add_coupling, find_coupling, prepare
+from snntrace.compiler.coupled_diagonal import add_coupling, prepare
+from snntrace.compiler.coupling import find_coupling
 from snntrace.compiler.graph import Group
 from snntrace.compiler.perturb import Arrays, Point, StepFunctions, Weights
 from snntrace.compiler.sites import Site
