@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from snntrace.compiler.relations import Temporal
 from snntrace.report.approximation import Approximation
+from snntrace.report.collapse import why_collapsed
 from snntrace.report.tables import Section, html_of, rich_of
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def explain(report: Report, path: str | Sequence[Any]) -> Explanation:
             f"Write e.g. {' or '.join(map(repr, near))}."
         )
     parameter = known[wanted]
-    leaves = report.leaves_of(parameter.path)
+    leaves = report.routes.arrays_of(parameter.path)
     mine = [layout for layout in report.layouts if leaves & layout.relation.sources]
     return Explanation(
         wanted,
@@ -179,7 +180,7 @@ def explain(report: Report, path: str | Sequence[Any]) -> Explanation:
         parameter.route,
         parameter.reason,
         tuple(_trace(report, layout) for layout in mine),
-        tuple(f"{e.name} at {e.where}" for e in report.plain_uses(leaves)),
+        tuple(f"{e.name} at {e.where}" for e in report.routes.plain_uses(leaves)),
         parameter.approximations,
     )
 
@@ -198,5 +199,5 @@ def _trace(report: Report, layout: Any) -> TraceOf:
         layout.form,
         layout.n_bytes,
         layout.collapsed,
-        report.why_collapsed(layout),
+        why_collapsed(report.engine, layout),
     )
