@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -133,3 +134,8 @@ class StepInputs:
                 f"{' and step' if lead else ''}, True where it begins anew."
             )
         return array
+
+
+def dense_inputs(xs: Sequence[Any], variables: Sequence[Any]) -> tuple[Array, ...]:
+    """Write event lists among the inputs out as arrays of the compiled number type."""
+    return tuple(x.dense(v.dtype) if isinstance(x, Spikes) else x for x, v in zip(xs, variables, strict=True))

@@ -18,7 +18,7 @@ from snntrace.executors.states import ModelStates
 from snntrace.executors.streaming import streaming_step
 from snntrace.inputs import StepInputs
 from snntrace.memory import Memory
-from snntrace.paths import Paths, check_path
+from snntrace.paths import Paths
 from snntrace.report import Explanation, Report
 from snntrace.rules.feedback import Feedback, check_error_width
 from snntrace.rules.options import check_effect, check_options
@@ -28,6 +28,7 @@ from snntrace.sequences import Sequences, agreement_with_bptt, sequence_gradient
 from snntrace.step_data import unmarked
 from snntrace.stepwise import StepwiseDrivers
 from snntrace.stream import Stream
+from snntrace.wanted_paths import check_path
 
 Array = Any
 

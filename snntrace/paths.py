@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 
-from snntrace.compiler.operands import Operand, operand_of
+from snntrace.activity import most_events, sampled_rate
 from snntrace.compiler.relations import Dense, Operation
 from snntrace.costs import ASSUMED, keep_trial, known_costs, known_measurements
 from snntrace.crossover import Given, choose, highest_rate, work_of
@@ -24,11 +22,7 @@ from snntrace.executors.sequence import unroll_function
 from snntrace.fused.units import NotFusable
 from snntrace.report.report import ProductPath
 from snntrace.trials import faster, is_close, signature
-
-Array = Any
-PATHS = ("auto", "dense", "event")
-ROUTES = ("dense", "products", "stages")
-
+from snntrace.wanted_paths import Product, fits, wanted_products
 
 Choice = Callable[[Engine, int, int, Sequence[Given], bool], Mapping[Operation, str]]
 
@@ -56,28 +50,6 @@ class Plan:
     route: str
     by_events: frozenset[int] = frozenset()
     dense: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, eq=False)
-class Product:
-    """A product with the names of its weights, and the way that a user wants for it.
-
-    Attributes
-    ----------
-    relation : Operation
-        The product.
-    names : tuple of str
-        Paths of the parameters that its weight is made of.
-    operand : Operand
-        What it multiplies.
-    wanted : {'auto', 'dense', 'event'}
-        The first pattern's way.
-    """
-
-    relation: Operation
-    names: tuple[str, ...]
-    operand: Operand
-    wanted: str
 
 
 class Paths:
@@ -124,7 +96,7 @@ class Paths:
         self.choose = choose
         self.patterns = {"*": path} if isinstance(path, str) else dict(path)
         self.native = jax.default_backend() == "cpu"
-        self.products = self._products()
+        self.products = wanted_products(who, engine.graph, self.patterns)
         self._passes: dict[frozenset[int], EventPass] = {}
         self._trials: dict[str, str] = {}
         self.reason = self._dense_reason()
@@ -132,23 +104,6 @@ class Paths:
         self._check_events()
 
     # What was asked for ------------------------------------------------------------------------
-
-    def _products(self) -> tuple[Product, ...]:
-        graph = self.engine.graph
-        step, found = graph.step, []
-        for relation in graph.relations.operations:
-            leaves = [leaf for leaf in step.params if leaf.old in relation.sources]
-            names = tuple(dict.fromkeys(".".join(map(str, step.param_paths[x.state])) for x in leaves))
-            fits = [way for pattern, way in self.patterns.items() if _fits(pattern, names)]
-            found.append(Product(relation, names, operand_of(graph, relation), fits[0] if fits else "auto"))
-        known = sorted({name for product in found for name in product.names})
-        for pattern in self.patterns:
-            if pattern != "*" and not any(fnmatchcase(name, pattern) for name in known):
-                raise ValueError(
-                    f"{self.who}: path must name weight matrices, got {pattern!r}, which fits none. "
-                    f"Their names are {', '.join(map(repr, known)) or 'none'}."
-                )
-        return tuple(found)
 
     def _dense_reason(self) -> str:
         """Say why everything runs dense, if it does."""
@@ -181,7 +136,7 @@ class Paths:
     def _check_events(self) -> None:
         """Refuse an event path for weights that have none."""
         for pattern, way in self.patterns.items():
-            meant = [p for p in self.products if _fits(pattern, p.names)]
+            meant = [p for p in self.products if fits(pattern, p.names)]
             if way != "event" or (not meant and pattern != "*"):
                 continue
             obstacles = [self.reason or (p.operand.obstacle if self.unstaged else "") for p in meant]
@@ -355,51 +310,3 @@ class Paths:
             return ""
         also = f" ({arrays:.0%} if they come as arrays)" if self._worth_compiling(steps) else ""
         return f" up to {lists:.0%} of active inputs{also} at {steps} steps ({costs.source})"
-
-
-def _fits(pattern: str, names: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names)
-
-
-def most_events(spikes: Spikes) -> float:
-    """Return the events a unit and step: counted, or as many as there is room for if the lists are traced."""
-    places = max(spikes.time * spikes.batch * spikes.n_units, 1)
-    if isinstance(spikes.pointers, jax.core.Tracer):
-        return min(1.0, spikes.capacity / places)
-    pointers = np.asarray(spikes.pointers)
-    return float((pointers[:, -1] - pointers[:, 0]).sum()) / places
-
-
-def sampled_rate(x: Any) -> float:
-    """Estimate the share of an array's elements that are not zero, from pieces spread over it."""
-    flat = np.asarray(x).reshape(-1)
-    n_pieces, size = 64, 1024
-    if flat.size <= n_pieces * size:
-        return float(np.count_nonzero(flat)) / max(flat.size, 1)
-    starts = np.linspace(0, flat.size - size, n_pieces).astype(np.int64)
-    return sum(np.count_nonzero(flat[s : s + size]) for s in starts) / float(n_pieces * size)
-
-
-def check_path(who: str, path: Any) -> None:
-    """Refuse what is no path.
-
-    Raises
-    ------
-    ValueError
-        If a way is unknown.
-    """
-    known = ", ".join(PATHS)
-    if isinstance(path, Mapping):
-        for name, way in path.items():
-            if not isinstance(name, str) or way not in PATHS:
-                raise ValueError(
-                    f"{who}: path must map names of weight matrices to one of {known}, "
-                    f"got path={dict(path)!r}. Write e.g. path={{'*': 'auto'}}."
-                )
-    elif path not in PATHS:
-        raise ValueError(f"{who}: path must be one of {known}, got path={path!r}. Use 'auto'.")
-
-
-def dense_inputs(xs: Sequence[Any], variables: Sequence[Any]) -> tuple[Array, ...]:
-    """Write event lists among the inputs out as arrays of the compiled number type."""
-    return tuple(x.dense(v.dtype) if isinstance(x, Spikes) else x for x, v in zip(xs, variables, strict=True))

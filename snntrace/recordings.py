@@ -11,6 +11,7 @@ from snntrace.events.spikes import Spikes
 from snntrace.executors.lazy import LazySteps
 from snntrace.executors.unit_lists import wrong_units
 from snntrace.rules.projection import check_target
+from snntrace.target_rows import recording_target
 
 if TYPE_CHECKING:
     from snntrace.stream import Stream
@@ -20,7 +21,6 @@ Array = Any
 GIVEN, CROSS_ENTROPY, SQUARED_ERROR = 1, 2, 3
 LOSSES = {None: 0, "cross_entropy": CROSS_ENTROPY, "squared_error": SQUARED_ERROR}
 """The losses, by the number that kernels take; `GIVEN` stands for errors that are known beforehand."""
-NO_TARGET, LABELS, VALUES, ERROR = 0, 1, 2, 3
 
 
 class Recording(NamedTuple):
@@ -99,7 +99,7 @@ def run_recording(stream: Stream, xs: Any, teaching: Teaching) -> Recording:
         length,
         _event_arguments(stream, xs, lazy),
         (kind, teaching.scale / stream.batch, labels, numbers),
-        _target_arguments(stream, teaching.y_target, length, lazy),
+        recording_target(stream, lazy, teaching.y_target, length),
     )
     if wrong:
         raise ValueError(wrong_units(stream.who, stream.graph.step.arguments[0].shape[-1]))
@@ -194,24 +194,6 @@ def _event_arguments(stream: Stream, xs: Any, lazy: LazySteps) -> tuple[Array, A
         np.ascontiguousarray(xs.indices, np.int32),
         no_sizes if xs.values is None else np.ascontiguousarray(xs.values, lazy.dtype),
     )
-
-
-def _target_arguments(stream: Stream, target: Any, length: int, lazy: LazySteps) -> tuple[int, Array, Array]:
-    """Bring a recording's targets into the form that kernels take."""
-    labels, values = np.full((1, 1), -1), np.zeros((1, 1, 1), lazy.dtype)
-    if stream.engine.rule.signal == "random":
-        return ERROR, labels, values
-    if target is None:
-        return NO_TARGET, labels, values
-    given, last = np.asarray(target), stream.learner.projection.at_end
-    steps = 1 if last else length
-    if given.dtype.kind in "iu" and given.ndim == len(stream.rows) + (not last):
-        rows = np.full((length, stream.batch), -1)
-        rows[-steps:] = given.reshape(steps, stream.batch)
-        return LABELS, rows, values
-    wide = np.zeros((length, stream.batch, lazy.n_target), lazy.dtype)
-    wide[-steps:] = given.reshape(steps, stream.batch, lazy.n_target)
-    return VALUES, labels, wide
 
 
 def _run_dense(stream: Stream, xs: Any, teaching: Teaching, labels: Array) -> Recording:

@@ -13,8 +13,8 @@ from snntrace.agreement import Agreement, compare
 from snntrace.executors.bptt import bptt_unroll
 from snntrace.executors.resets import Resets
 from snntrace.executors.signals import float_arguments
-from snntrace.inputs import check_arrays
-from snntrace.paths import Plan, dense_inputs
+from snntrace.inputs import check_arrays, dense_inputs
+from snntrace.paths import Plan
 
 if TYPE_CHECKING:
     from snntrace.learner import Learner

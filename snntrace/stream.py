@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,12 +14,13 @@ from snntrace.executors.engine import Carried
 from snntrace.executors.events import EventPass
 from snntrace.executors.lazy import WINDOW, LazySteps
 from snntrace.executors.states import ModelStates
-from snntrace.executors.unit_lists import unit_lists, wrong_units
+from snntrace.executors.unit_lists import raster_of, unit_lists, wrong_units
 from snntrace.fused.units import ALIASES, NotFusable
-from snntrace.paths import PATHS
 from snntrace.recordings import Recording, Teaching, run_recording
 from snntrace.rules.options import is_count
-from snntrace.rules.projection import check_target
+from snntrace.step_shapes import StepShapes
+from snntrace.target_rows import step_target
+from snntrace.wanted_paths import PATHS
 
 if TYPE_CHECKING:
     from snntrace.learner import Learner
@@ -86,13 +87,12 @@ class Stream:
         self.rows = rows
         self.batch = int(np.prod(rows, dtype=int))
         self._check_options(batch, window, path)
-        self._single = len(graph.step.results) == 1 and graph.step.results_tree == jax.tree.structure(0)
+        self.shapes = StepShapes(self.who, graph.step, self.batch)
         self.lazy: LazySteps | None = None
         self.path = self._choose(window, path)
         self.dense = DenseSteps(engine)
         self._others = carried.others
         if self.lazy is not None:
-            self._prepare(self.lazy)
             self.lazy.load_params(states.params())
             self.lazy.load(carried)
         else:
@@ -141,16 +141,6 @@ class Stream:
             )
         return f"dense ({reason})"
 
-    def _prepare(self, lazy: LazySteps) -> None:
-        """Look up once what every step needs."""
-        step = self.graph.step
-        self.dtype = lazy.dtype
-        self._widths = [(self.batch, events.width) for events in lazy.kernels.inputs.values()]
-        self._shapes = [tuple(r.shape) for r in step.results]
-        self._size = lazy.kernels.results.size
-        self._no_sizes = np.zeros(0, self.dtype)
-        self._zero_error = np.zeros((self.batch, self._size), self.dtype)
-
     def __repr__(self) -> str:
         """Name the rule, the samples and the path."""
         return f"Stream({self.who}, batch={self.batch}, path={self.path!r})"
@@ -189,46 +179,12 @@ class Stream:
         if sizes is not None:
             raise ValueError(f"{self.who}: sizes must come with units, got sizes alone. Give units, too.")
         if self.lazy is None:
-            given = self._dense_inputs(args)
-            self.present = True
-            return self._unflatten(self.dense.step(given))
-        flat: Sequence[Any] = args if len(args) == len(self._widths) else jax.tree.leaves(args)
-        if len(flat) != len(self._widths):
-            raise self._wrong_input(args)
-        inputs = []
-        for x, shape in zip(flat, self._widths, strict=True):
-            value = np.ascontiguousarray(x, self.dtype)
-            if value.shape != shape:
-                value = self._one_sample(value, shape, args)
-            inputs.append(value)
+            results = self.shapes.results(self.dense.step(self.shapes.arguments(args)))
+        else:
+            rows = self.shapes.input_rows(args, self.lazy.dtype)
+            results = self.shapes.results_of_rows(self.lazy.step(rows))
         self.present = True
-        return self._results(self.lazy.step(inputs))
-
-    def _one_sample(self, value: Array, shape: tuple[int, int], args: Any) -> Array:
-        if value.shape != shape[1:] or self.batch != 1:
-            raise self._wrong_input(args)
-        return value.reshape(shape)
-
-    def _wrong_input(self, args: Any) -> ValueError:
-        wanted = [tuple(v.shape) for v in self.graph.step.arguments]
-        found = [np.shape(v) for v in jax.tree.leaves(args)]
-        return ValueError(
-            f"{self.who}: the input must have the shapes of the example it was compiled for, {wanted}, "
-            f"got {found}. Compile again for another batch size or width."
-        )
-
-    def _dense_inputs(self, args: Any) -> tuple[Array, ...]:
-        arguments = self.graph.step.arguments
-        flat = jax.tree.leaves(args)
-        if len(flat) != len(arguments):
-            raise self._wrong_input(args)
-        found = []
-        for x, v in zip(flat, arguments, strict=True):
-            value = np.asarray(x, v.dtype)
-            if value.size != int(np.prod(v.shape, dtype=int)) or value.shape[-1:] != v.shape[-1:]:
-                raise self._wrong_input(args)
-            found.append(value.reshape(v.shape))
-        return tuple(found)
+        return results
 
     def _step_units(self, args: tuple[Any, ...], units: Any, sizes: Any) -> Any:
         step = self.graph.step
@@ -240,28 +196,13 @@ class Stream:
         width = step.arguments[0].shape[-1]
         pointers, flat, given = unit_lists(self.who, units, sizes, self.batch, width)
         if self.lazy is None:
-            raster = np.zeros((self.batch, width))
-            sample = np.repeat(np.arange(self.batch), np.diff(pointers).reshape(-1))
-            np.add.at(raster, (sample, flat), 1.0 if given is None else given)
-            return self.step(raster)
-        weights = self._no_sizes if given is None else given.astype(self.dtype)
+            return self.step(raster_of(pointers, flat, given, width))
+        weights = np.zeros(0, self.lazy.dtype) if given is None else given.astype(self.lazy.dtype)
         wrong, y = self.lazy.step_units(pointers, flat, weights)
         if wrong:
             raise ValueError(wrong_units(self.who, width))
         self.present = True
-        return self._results(y)
-
-    def _results(self, y: Array) -> Any:
-        if self._single:
-            return y.reshape(self._shapes[0])
-        found, at = [], 0
-        for shape in self._shapes:
-            found.append(y[:, at : at + shape[-1]].reshape(shape))
-            at += shape[-1]
-        return self._unflatten(found)
-
-    def _unflatten(self, results: Sequence[Array]) -> Any:
-        return jax.tree.unflatten(self.graph.step.results_tree, [np.asarray(r) for r in results])
+        return self.shapes.results_of_rows(y)
 
     # Learning ----------------------------------------------------------------------------------
 
@@ -288,56 +229,10 @@ class Stream:
                 "reset, updated or asked for gradients. Call step first."
             )
         if self.lazy is None:
-            errors = [np.asarray(e).reshape(s.shape) for e, s in zip(*self._error_leaves(error), strict=True)]
-            self.dense.learn(errors, self.learner.projection(y_target, ()))
+            self.dense.learn(self.shapes.errors(error), self.learner.projection(y_target, ()))
             return
-        if self._single:
-            flat = np.ascontiguousarray(error, self.dtype)
-            if flat.shape != self._zero_error.shape:
-                flat = self._shaped_error(flat)
-        else:
-            leaves, _ = self._error_leaves(error)
-            flat = np.concatenate([np.asarray(e, self.dtype).reshape(self.batch, -1) for e in leaves], axis=1)
-            flat = self._shaped_error(flat)
-        self.lazy.learn(flat, self._target(y_target, flat))
-
-    def _error_leaves(self, error: Any) -> tuple[list[Any], list[Any]]:
-        leaves, tree = jax.tree.flatten(error)
-        results = self.graph.step.results
-        shapes = [np.shape(e) for e in leaves]
-        if tree != self.graph.step.results_tree or shapes != [r.shape for r in results]:
-            raise ValueError(
-                f"{self.who}: error must be as the step's result, {[r.shape for r in results]}, "
-                f"got {shapes}. Give the loss's gradient at the result."
-            )
-        pairs = [(e, r) for e, r in zip(leaves, results, strict=True) if getattr(r, "is_float", True)]
-        return [e for e, _ in pairs], [r for _, r in pairs]
-
-    def _shaped_error(self, error: Array) -> Array:
-        if error.size != self._zero_error.size or error.shape[-1:] != self._zero_error.shape[-1:]:
-            raise ValueError(
-                f"{self.who}: error must be as the step's result, {self._shapes}, got {error.shape}. "
-                "Give the loss's gradient at the result."
-            )
-        return error.reshape(self._zero_error.shape)
-
-    def _target(self, target: Any, error: Array) -> Array | None:
-        """Bring what a rule projects into the form (batch, n_target)."""
-        signal, lazy = self.engine.rule.signal, self.lazy
-        if signal == "random":
-            return error
-        if signal == "backprop" or target is None or lazy is None:
-            self.learner.projection.check(target, ())
-            return None
-        check_target(self.who, target, lazy.n_target, tuple(self.rows))
-        given = np.asarray(target)
-        if given.dtype.kind in "iu" and given.ndim == len(self.rows):
-            rows = np.zeros((self.batch, lazy.n_target), self.dtype)
-            labels = given.reshape(-1)
-            known = np.flatnonzero(labels >= 0)
-            rows[known, labels[known]] = 1
-            return rows
-        return np.ascontiguousarray(given, self.dtype).reshape(self.batch, lazy.n_target)
+        rows = self.shapes.error_rows(error, self.lazy.dtype)
+        self.lazy.learn(rows, step_target(self, self.lazy, y_target, rows))
 
     def run(
         self,
@@ -401,14 +296,7 @@ class Stream:
             With the keys of ``model.states(brainstate.ParamState)``.
         """
         self.present = False
-        flat = self._gradients()
-        step = self.graph.step
-        found: dict[Any, Any] = {}
-        for i, (path, state) in enumerate(zip(step.param_paths, step.param_states, strict=True)):
-            leaves = [g for g, leaf in zip(flat, step.params, strict=True) if leaf.state == i]
-            found[path] = jax.tree.unflatten(jax.tree.structure(state.value), leaves)
-        for path, state in zip(step.unread_paths, step.unread_states, strict=True):
-            found[path] = jax.tree.map(np.zeros_like, state.value)
+        found = self._states.by_path(self._gradients())
         return {path: found[path] for path in self.learner.param_states if path in found}
 
     def _gradients(self) -> tuple[Array, ...]:

@@ -10,12 +10,13 @@ from typer.testing import CliRunner
 
 import snntrace
 from snntrace import Spikes, calibration, costs, crossover, paths
+from snntrace.activity import sampled_rate
 from snntrace.calibration import Measured
 from snntrace.cli import app
 from snntrace.costs import DEFAULT, Costs, known_costs, known_measurements, sizes, store
 from snntrace.crossover import Given, choose, highest_rate, work_of
 from snntrace.neurons import LIF, Recurrent
-from snntrace.paths import WORTH_COMPILING, sampled_rate
+from snntrace.paths import WORTH_COMPILING
 from snntrace.trials import faster, signature
 
 T, B, N_IN, N = 100, 64, 700, 256

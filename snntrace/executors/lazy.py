@@ -301,7 +301,7 @@ class LazySteps:
         loss : tuple
             The kind of error (see `snntrace.recordings`), a factor, labels and values.
         target : tuple
-            The kind of target (see `snntrace.recordings`), labels (T, batch) and values (T, batch,
+            The kind of target (see `snntrace.target_rows`), labels (T, batch) and values (T, batch,
             n_target).
 
         Returns

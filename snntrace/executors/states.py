@@ -8,6 +8,7 @@ from typing import Any
 import brainstate
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from snntrace.compiler.perturb import Arrays
 from snntrace.compiler.step import Path, StateLeaf, StepProgram, leaves_of, write_leaves
@@ -91,6 +92,27 @@ class ModelStates:
     def params(self) -> Arrays:
         """Read the parameters."""
         return self._read(self.step.param_states, self.step.params)
+
+    def by_path(self, flat: Sequence[Array]) -> dict[Path, Any]:
+        """Give arrays of the parameters, such as gradients, the parameters' structure.
+
+        Parameters
+        ----------
+        flat : sequence of array
+            As `params` lists them.
+
+        Returns
+        -------
+        dict
+            By path; zeros for parameters that the step does not read.
+        """
+        step, leaves = self.step, iter(flat)
+        found: dict[Path, Any] = {}
+        for path, state in zip(step.param_paths, step.param_states, strict=True):
+            found[path] = jax.tree.map(lambda _: next(leaves), state.value)
+        for path, state in zip(step.unread_paths, step.unread_states, strict=True):
+            found[path] = jax.tree.map(np.zeros_like, state.value)
+        return found
 
     def carried(self) -> tuple[Arrays, Arrays]:
         """Read the hidden and the other states."""

@@ -59,6 +59,14 @@ def unit_lists(who: str, units: Any, sizes: Any, batch: int, width: int) -> tupl
     return pointers, flat, None if values is None else np.concatenate([np.asarray(v, float) for v in values])
 
 
+def raster_of(pointers: Array, units: Array, sizes: Array | None, width: int) -> Array:
+    """Write lists out as an array of shape (batch, width)."""
+    raster = np.zeros((len(pointers), width))
+    sample = np.repeat(np.arange(len(pointers)), np.diff(pointers).reshape(-1))
+    np.add.at(raster, (sample, units), 1.0 if sizes is None else sizes)
+    return raster
+
+
 def wrong_units(who: str, width: int) -> str:
     """Write the error for units that do not exist, or that are listed too often."""
     return (
