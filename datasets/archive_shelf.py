@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 from typing import IO
 
-from snntrace.datasets.unpack import BLOCK, Limits, refuse
+from snntrace.datasets.files.limits import Limits
+from snntrace.datasets.unpack import BLOCK, refuse, whole
+
+DEEPEST = 32
+"""Folders in one another."""
 
 
 class Shelf:
@@ -66,6 +70,7 @@ class Shelf:
         """
         parts = [part for part in name.split("/") if part not in {"", "."}]
         odd = any(part == ".." or not part.isprintable() or len(os.fsencode(part)) > 255 for part in parts)
+        odd |= len(parts) > DEEPEST
         if odd or name.startswith("/") or "\\" in name or (parts and parts[0][1:2] == ":"):
             refuse(self.path, "members must lie inside of the archive", f"the name {name!r}")
         return self.place.joinpath(*parts)
@@ -106,7 +111,7 @@ class Shelf:
             refuse(self.path, "members must have different names", f"{name!r} twice")
         done = 0
         with output:
-            while block := content.read(min(BLOCK, size - done + 1)):
+            while block := self._read(content, min(BLOCK, size - done + 1)):
                 done += len(block)
                 if done > size:
                     break
@@ -114,3 +119,7 @@ class Shelf:
         if done != size:
             refuse(self.path, f"{name!r} must hold {size:,} bytes", "more" if done > size else f"{done:,}")
         self.size += size
+
+    def _read(self, content: IO[bytes], size: int) -> bytes:
+        with whole(self.path):
+            return content.read(size)

@@ -17,19 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from snntrace.datasets.archive_shelf import Shelf
+from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
-from snntrace.datasets.unpack import (
-    AGAIN,
-    BLOCK,
-    DAMAGE,
-    LIMITS,
-    WHO,
-    ZIP_MAGIC,
-    Limits,
-    is_gzip,
-    refuse,
-    starts_with,
-)
+from snntrace.datasets.files.limits import LIMITS, Limits
+from snntrace.datasets.unpack import BLOCK, WHO, ZIP_MAGIC, is_gzip, refuse, starts_with, whole
 
 
 def extract(
@@ -87,6 +78,8 @@ def extract(
     5
     """  # noqa: DOC502
     path, target = Path(archive).expanduser(), Path(folder).expanduser()
+    # For its errors: an archive that is missing, forbidden, empty or no file.
+    mapped(path, WHO)
     if target.exists():
         raise FileExistsError(
             f"{WHO}: the folder must not exist yet, got folder={target}. Choose another, or remove it."
@@ -95,11 +88,9 @@ def extract(
     try:
         temporary.mkdir(parents=True)
         left = limits.most(path.stat().st_size) - unpack_into(path, temporary, limits)
-        for inner in sorted(temporary.rglob("*.zip")) if nested else ():
-            place = inner.with_suffix("")
-            place.mkdir(exist_ok=True)
+        for inner in sorted(p for p in temporary.rglob("*.zip") if p.is_file()) if nested else ():
             # All of them share what the outer one may hold.
-            left -= unpack_into(inner, place, replace(limits, size=max(left, 0)))
+            left -= unpack_inner(path, temporary, inner, replace(limits, size=max(left, 0)))
             inner.unlink()
         kept = temporary
         if inside:
@@ -111,9 +102,10 @@ def extract(
         os.sync()
         kept.rename(target)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not path.exists():
-            raise FileNotFoundError(
-                f"{WHO}: the archive must exist, got archive={path}. Check the spelling."
+        if target.exists():
+            raise FileExistsError(
+                f"{WHO}: the folder must not appear meanwhile, got folder={target} of another process. It is "
+                f"kept; choose another."
             ) from error
         raise type(error)(
             f"{WHO}: the content of {path} must fit into a folder that may be written, got {target.parent} "
@@ -122,6 +114,41 @@ def extract(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def unpack_inner(path: Path, folder: Path, inner: Path, limits: Limits) -> int:
+    """Unpack an archive that was in another one beside itself.
+
+    Parameters
+    ----------
+    path : Path
+        The outer archive, for messages.
+    folder : Path
+        Where it has been unpacked to.
+    inner : Path
+        The archive in that folder.
+    limits : Limits
+        How much it may hold.
+
+    Returns
+    -------
+    int
+        Bytes of its content.
+
+    Raises
+    ------
+    DataFileError
+        If it is damaged or hostile.
+    """
+    place, name = inner.with_suffix(""), inner.relative_to(folder)
+    if place == inner or (place.exists() and not place.is_dir()):
+        refuse(path, "members must have different names", f"{str(name)!r} and what it is unpacked to")
+    place.mkdir(exist_ok=True)
+    try:
+        return unpack_into(inner, place, limits)
+    except DataFileError as error:
+        # The folder goes away again, and its name would tell nobody anything.
+        raise DataFileError(str(error).replace(str(inner), f"{name} in {path}")) from error
 
 
 def unpack_into(path: Path, folder: Path, limits: Limits) -> int:
@@ -147,14 +174,11 @@ def unpack_into(path: Path, folder: Path, limits: Limits) -> int:
         If the archive is damaged, hostile or of another kind.
     """
     shelf = Shelf(path, folder, limits)
-    try:
-        if starts_with(path, ZIP_MAGIC):
-            unpack_zip(path, shelf)
-        else:
-            with bounded_stream(path, shelf) as stream:
-                unpack_tar(path, stream, shelf)
-    except (*DAMAGE, RuntimeError, UnicodeError) as error:
-        raise DataFileError(f"{WHO}: an archive must be whole, got {path} ({error}). {AGAIN}") from error
+    if starts_with(path, ZIP_MAGIC):
+        unpack_zip(path, shelf)
+    else:
+        with bounded_stream(path, shelf) as stream:
+            unpack_tar(path, stream, shelf)
     return shelf.size
 
 
@@ -168,7 +192,9 @@ def unpack_zip(path: Path, shelf: Shelf) -> None:
     shelf : Shelf
         Where to.
     """
-    with zipfile.ZipFile(path) as archive:
+    with contextlib.ExitStack() as stack:
+        with whole(path):
+            archive = stack.enter_context(zipfile.ZipFile(path))
         members = archive.infolist()
         # Before anything is written: what the list of contents says already may be too much.
         shelf.expect(len(members), sum(member.file_size for member in members))
@@ -179,7 +205,9 @@ def unpack_zip(path: Path, shelf: Shelf) -> None:
             if member.is_dir():
                 shelf.folder(member.filename)
                 continue
-            with archive.open(member) as content:
+            with whole(path):
+                content = archive.open(member)
+            with content:
                 shelf.file(member.filename, content, member.file_size)
 
 
@@ -195,12 +223,17 @@ def unpack_tar(path: Path, stream: Bounded, shelf: Shelf) -> None:
     shelf : Shelf
         Where to.
     """
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    with whole(path):
+        archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115
+    with archive:
         while True:
             stream.allow(shelf.limits.header)
-            member = archive.next()
+            with whole(path):
+                member = archive.next()
             if member is None:
                 return
+            if member.size < 0:
+                refuse(path, f"{member.name!r} must have a size", f"{member.size}")
             if member.issparse() or not (member.isreg() or member.isdir()):
                 refuse(path, "members must be plain files and folders", f"{member.name!r}")
             shelf.expect(shelf.members + 1, shelf.size + member.size)
@@ -239,7 +272,8 @@ def bounded_stream(path: Path, shelf: Shelf) -> Iterator[Bounded]:
         raw: Any = stack.enter_context(path.open("rb"))
         if is_gzip(path):
             raw = stack.enter_context(gzip.GzipFile(fileobj=raw))
-        head = raw.read(tarfile.BLOCKSIZE)
+        with whole(path):
+            head = raw.read(tarfile.BLOCKSIZE)
         try:
             tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
@@ -250,9 +284,10 @@ def bounded_stream(path: Path, shelf: Shelf) -> Iterator[Bounded]:
         raw.seek(0)
         yield Bounded(raw, path, shelf.limits.header)
         # To the end, where the checksum is.
-        while raw.read(BLOCK):
-            if raw.tell() > shelf.most:
-                refuse(path, f"the content must be at most {shelf.most:,} bytes", "more")
+        with whole(path):
+            while raw.read(BLOCK):
+                if raw.tell() > shelf.most:
+                    refuse(path, f"the content must be at most {shelf.most:,} bytes", "more")
 
 
 class Bounded(io.RawIOBase):

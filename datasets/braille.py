@@ -14,6 +14,7 @@ from snntrace.datasets.braille_pickle import is_pickle, tables_of_pickle
 from snntrace.datasets.encoders import delta_code
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.files.limits import LIMITS
 from snntrace.datasets.sources import located
 from snntrace.datasets.unpack import is_gzip
 
@@ -217,6 +218,9 @@ def tables_of(
     try:
         # Opened here, for numpy leaves a damaged archive open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            size = sum(member.file_size for member in archive.zip.infolist())
+            if size > (most := LIMITS.most(path.stat().st_size)):
+                raise ValueError(f"{size:,} bytes of tables, more than {most:,}")
             # A table that says to be shorter than it is would be read without its checksum.
             if damaged := archive.zip.testzip():
                 raise zipfile.BadZipFile(f"Bad CRC-32 for file {damaged!r}")
@@ -231,7 +235,8 @@ def tables_of(
     fits = (
         n > 0 and lengths.shape == letters.shape == repetitions.shape == (n,) and letters.dtype.kind == "U"
         and lengths.dtype.kind in "iu" and repetitions.dtype.kind in "iu" and taxels.dtype == np.uint8
-        and bool((lengths > 0).all()) and taxels.shape == (int(lengths.sum(dtype=np.int64)), TAXELS)
+        and bool((lengths > 0).all()) and lengths.max() <= len(taxels)
+        and taxels.shape == (int(lengths.sum(dtype=np.int64)), TAXELS)
     )  # fmt: skip
     if not fits:
         got = {

@@ -133,7 +133,7 @@ class DVSGesture:
         self.durations: NDArray[np.float64] = np.array([t.stop - t.start for t in self._trials]) * MICROSECOND
         for array in (self.labels, self.groups, self.durations):
             array.setflags(write=False)
-        self._packets: dict[int, tuple[Packets, NDArray[np.int64]]] = {}
+        self._packets: dict[int, tuple[int, Packets, NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         """Return the number of recordings.
@@ -197,26 +197,29 @@ class DVSGesture:
         file = self._files[trial.file]
         raw = mapped(file, WHO)
         packets, spans = self._index(trial.file, raw)
-        inside = packets[(spans[:, 1] >= trial.start) & (spans[:, 0] < trial.stop)]
-        if len(inside) == 0:
+        rows = np.flatnonzero((spans[:, 1] >= trial.start) & (spans[:, 0] < trial.stop))
+        if len(rows) == 0:
             raise DataFileError(
                 f"{WHO}: a gesture must have events, got none from {trial.start} us to {trial.stop} us in "
                 f"{file}. Download or copy the file and its table again."
             )
-        events = events_of(WHO, file, raw, inside, SENSOR, self.ordered)
+        # With those between them and beside them, for a damaged time may make a packet look like another's.
+        near = packets[max(rows[0] - 1, 0) : rows[-1] + 2]
+        events = events_of(WHO, file, raw, near, SENSOR, self.ordered)
         kept = (events.t >= trial.start) & (events.t < trial.stop)
         times = (events.t[kept] - trial.start).astype(np.float64) * MICROSECOND
         return times, events.units()[kept]
 
     def _index(self, number: int, raw: NDArray[np.uint8]) -> tuple[Packets, NDArray[np.int64]]:
         """Return a file's packets that hold valid events, and the first and last time in each."""
-        if number not in self._packets:
+        changed = self._files[number].stat().st_mtime_ns
+        if number not in self._packets or self._packets[number][0] != changed:
             packets, _ = index_packets(WHO, self._files[number], raw)
             spans = np.full((len(packets), 2), -1, np.int64)
             find_spans(raw, packets, spans)
             kept = spans[:, 0] >= 0
-            self._packets[number] = packets[kept], spans[kept]
-        return self._packets[number]
+            self._packets[number] = changed, packets[kept], spans[kept]
+        return self._packets[number][1:]
 
 
 @compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import secrets
@@ -13,12 +14,10 @@ from typing import Any, NoReturn
 import h5py
 
 from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.files.limits import LIMITS
 
 FOREIGN = (OSError, KeyError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError, AttributeError)
 """What h5py raises on damaged files."""
-
-MOST_INFLATION = 1040
-"""Deflate makes no more than 1032 bytes of one."""
 
 OURS = re.compile(r"\w+: ")
 """How messages of this package begin."""
@@ -84,9 +83,11 @@ def own_table(file: Any, name: str, who: str, path: str | os.PathLike[str]) -> A
     if group.external:
         elsewhere(who, path, place, f"data in {group.external[0][0]}")
     size = int(file.id.get_filesize())
-    if group.nbytes > MOST_INFLATION * size:
+    # HDF5 makes room for a whole chunk, however few of its rows there are.
+    needed = max(group.nbytes, math.prod(group.chunks or (0,)) * group.dtype.itemsize)
+    if needed > LIMITS.most(size):
         raise DataFileError(
-            f"{who}: the file must be as long as its tables need, got {size} bytes for {group.nbytes} at "
+            f"{who}: the file must be as long as its tables need, got {size} bytes for {needed} at "
             f"{place} of {os.fspath(path)}. Download or copy the file again."
         )
     return group

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import AGAIN, damaged, mapped
+from snntrace.datasets.files.limits import LIMITS
 from snntrace.datasets.unpack import is_gzip
 
 WHO = "read_idx"
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-HIGHEST_RATIO = 1040
-"""No gzip file becomes longer than this many times its size."""
+MOST_AXES = 32
 
 
 def read_idx(path: str | os.PathLike[str], axes: int | None = None) -> NDArray[Any]:
@@ -67,7 +67,8 @@ def read_idx(path: str | os.PathLike[str], axes: int | None = None) -> NDArray[A
             source: Any = stack.enter_context(file.open("rb"))
             if packed:
                 source = stack.enter_context(gzip.GzipFile(fileobj=source))
-            return _read(source, file, axes, file.stat().st_size * (HIGHEST_RATIO if packed else 1))
+            size = file.stat().st_size
+            return _read(source, file, axes, LIMITS.most(size) if packed else size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         _damaged(file, 0, "a gzip file must be whole", str(error))
 
@@ -78,6 +79,8 @@ def _read(source: IO[bytes], path: Path, axes: int | None, most: int) -> NDArray
         _damaged(
             path, 0, "an IDX file must start with 0, 0, a number type and the number of axes", f"{start!r}"
         )
+    if start[3] > MOST_AXES:
+        _damaged(path, 3, f"the file must have at most {MOST_AXES} axes", f"{start[3]}")
     if axes is not None and start[3] != axes:
         _damaged(path, 3, f"the file must have {axes} axes", f"{start[3]}", "Is it the right file?")
     lengths = source.read(4 * start[3])
@@ -86,7 +89,8 @@ def _read(source: IO[bytes], path: Path, axes: int | None, most: int) -> NDArray
     shape = tuple(int.from_bytes(lengths[4 * k : 4 * k + 4], "big") for k in range(start[3]))
     dtype = np.dtype(TYPES[start[2]])
     size = math.prod(shape) * dtype.itemsize
-    if size > most:
+    # Not of the size alone, which is 0 if one of the lengths is.
+    if max(size, *shape) > most:
         _damaged(path, 4, f"the elements of shape {shape} must be there", "a file that cannot hold them")
     # One byte more, which must not be there; for gzip, the attempt also compares the checksum.
     raw = source.read(size)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.hdf5 import FOREIGN, own_table
+from snntrace.datasets.shd_tables import texts
 from snntrace.datasets.sources import located
 
 WHO = "NTIDIGITS18"
@@ -22,6 +24,7 @@ SPLITS = ("train", "test")
 DIGITS = ("o", "1", "2", "3", "4", "5", "6", "7", "8", "9", "z")
 CHANNELS = 64
 WHERE = "Download n-tidigits.hdf5 again."
+Found = TypeVar("Found")
 
 
 class NTIDIGITS18:
@@ -99,13 +102,8 @@ class NTIDIGITS18:
         self.ordered = ordered
         # For its errors: HDF5 says the same of a missing file and of a damaged one.
         mapped(self.path, WHO)
-        names = self._read(f"{split}_labels")
-        if names.ndim != 1 or names.dtype.kind not in "SO":
-            raise self._damaged(f"{split}_labels must be names", f"{names.dtype} {names.shape}")
-        decoded = [
-            name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names
-        ]
-        self.names = tuple(name for name in decoded if name.rsplit("-", 1)[-1] in DIGITS)
+        names = self._read(f"{split}_labels", texts)
+        self.names = tuple(name for name in names if name.rsplit("-", 1)[-1] in DIGITS)
         if not self.names:
             raise self._damaged(f"{split}_labels must name single digits", f"{len(names)} other names")
         self.labels: NDArray[np.int64] = np.array(
@@ -173,8 +171,8 @@ class NTIDIGITS18:
                 f"recording."
             )
         name = self.names[row]
-        times = self._read(f"{self.split}_timestamps/{name}")
-        units = self._read(f"{self.split}_addresses/{name}")
+        times = self._read(f"{self.split}_timestamps/{name}", numbers)
+        units = self._read(f"{self.split}_addresses/{name}", numbers)
         if (
             times.ndim != 1
             or times.shape != units.shape
@@ -183,7 +181,9 @@ class NTIDIGITS18:
         ):
             got = f"{times.dtype} {times.shape} and {units.dtype} {units.shape}"
             raise self._damaged(f"{name} must have as many times as addresses", got)
-        seconds = times.astype(np.float64)
+        with np.errstate(over="ignore"):
+            # What is no number of double precision becomes infinite, which is refused.
+            seconds = times.astype(np.float64)
         if not (np.isfinite(seconds).all() and (seconds >= 0).all()):
             raise self._damaged(f"the times of {name} must be finite and not negative", "others")
         if self.ordered and (seconds[1:] < seconds[:-1]).any():
@@ -198,14 +198,14 @@ class NTIDIGITS18:
             raise self._damaged(f"the addresses of {name} must be in 0 .. {CHANNELS - 1}", got)
         return seconds, units.astype(np.int64)
 
-    def _read(self, key: str) -> NDArray[Any]:
+    def _read(self, key: str, reads: Callable[[Any, Any], Found]) -> Found:
         # Opened anew each time, so that copies in other processes and after a fork need no care.
         try:
             with h5py.File(self.path, "r") as file:
                 table = own_table(file, key, WHO, self.path)
                 if table is None or table.nbytes > 8 * self.path.stat().st_size + (1 << 20):
                     raise TypeError("no data set of the file's size")
-                return np.asarray(table[()])
+                return reads(file, table)
         except PermissionError:
             raise
         except FOREIGN as error:
@@ -215,6 +215,13 @@ class NTIDIGITS18:
 
     def _damaged(self, must: str, got: str) -> DataFileError:
         return DataFileError(f"{WHO}: {must}, got {got} in {self.path}. {WHERE}")
+
+
+def numbers(file: Any, table: Any) -> NDArray[Any]:
+    """Return the numbers of a table; of rows of variable length HDF5 would believe what the file says."""
+    if table.dtype.kind not in "iuf":
+        raise TypeError(f"{table.dtype} in place of numbers")
+    return np.asarray(table[()])
 
 
 def speakers_of(names: tuple[str, ...]) -> NDArray[np.int64] | None:

@@ -69,7 +69,7 @@ def read_tables(file: Any, path: Path) -> tuple[NDArray[np.int64], NDArray[np.in
     return (
         labels,
         None if speakers is None else column(speakers, shapes["labels"], path),
-        names_of(labels, texts(file, tables["extra/keys"]), path),
+        names_of(labels, None if tables["extra/keys"] is None else texts(file, tables["extra/keys"]), path),
     )
 
 
@@ -105,28 +105,33 @@ def column(table: Any, shape: tuple[int], path: Path) -> NDArray[np.int64]:
     return found
 
 
-def texts(file: Any, keys: Any) -> list[str] | None:
-    """Return the texts of a table.
+def texts(file: Any, keys: Any) -> list[str]:
+    """Return the texts of a table, without letting HDF5 follow what a damaged one points to.
 
     Parameters
     ----------
     file : h5py.File
         The open file.
-    keys : h5py.Dataset or None
-        Texts of equal or of variable length.
+    keys : h5py.Dataset
+        Texts of equal or of variable length, or whole numbers.
 
     Returns
     -------
-    list of str, or None
-        The texts; None without a table.
+    list of str
+        The texts.
+
+    Raises
+    ------
+    TypeError
+        If it is a table of other things.
     """
-    if keys is None:
-        return None
+    if keys.ndim == 1 and keys.dtype.kind in "Siu":
+        return [name.decode() if isinstance(name, bytes) else str(name) for name in keys[:]]
     kind = h5py.check_string_dtype(keys.dtype)
-    if kind is not None and kind.length is None and keys.ndim == 1:
-        rows = VlenRows(file, keys)
-        return [rows[i].tobytes().rstrip(b"\0").decode() for i in range(len(keys))]
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in keys[:]]
+    if keys.ndim != 1 or kind is None:
+        raise TypeError(f"{keys.dtype} {keys.shape} in place of a list of texts at {keys.name}")
+    rows = VlenRows(file, keys)
+    return [rows[i].tobytes().rstrip(b"\0").decode() for i in range(len(keys))]
 
 
 def names_of(labels: NDArray[np.int64], names: list[str] | None, path: Path) -> tuple[str, ...]:

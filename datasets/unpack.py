@@ -2,58 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import lzma
 import os
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.files.limits import LIMITS, Limits
 
 WHO = "unpack"
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 BLOCK = 1 << 20
-DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
+DAMAGE = (
+    EOFError, OSError, ValueError, OverflowError, RuntimeError, struct.error, zlib.error, lzma.LZMAError,
+    zipfile.BadZipFile, tarfile.TarError,
+)  # fmt: skip
+"""What the libraries raise on damaged archives."""
 AGAIN = "Download it again, from its official page."
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much an archive may hold, so that a small one cannot fill a disk.
-
-    Attributes
-    ----------
-    ratio : float
-        Largest size of the content, as a multiple of the archive's.
-    spared : int, in bytes
-        Content up to this is taken whatever its ratio.
-    size : int, in bytes
-        Largest size of the content.
-    members : int
-        Most files and folders.
-    header : int, in bytes
-        Most that the description of one file may take.
-    """
-
-    ratio: float = 100.0
-    spared: int = 1 << 26
-    size: int = 1 << 39
-    members: int = 1 << 20
-    header: int = 1 << 22
-
-    def most(self, packed: int) -> int:
-        """Return the largest content of an archive of a size."""
-        return int(min(self.size, max(self.spared, self.ratio * packed)))
-
-
-LIMITS = Limits()
 
 
 def cache_folder() -> Path:
@@ -133,8 +108,35 @@ def packs(path: Path, magic: bytes) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith((".h5", ".hdf5"))]
             return len(names) == 1
-    except (*DAMAGE, RuntimeError):
+    except DAMAGE:
         return True
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Take whatever a library stumbles over as damage of the archive that it reads.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+
+    Yields
+    ------
+    None
+        Once.
+
+    Raises
+    ------
+    DataFileError
+        If reading fails.
+    """
+    try:
+        yield
+    except DataFileError:
+        raise
+    except DAMAGE as error:
+        raise DataFileError(f"{WHO}: an archive must be whole, got {path} ({error}). {AGAIN}") from error
 
 
 def gunzip(path: Path, limits: Limits = LIMITS) -> Iterator[bytes]:
@@ -153,7 +155,7 @@ def gunzip(path: Path, limits: Limits = LIMITS) -> Iterator[bytes]:
         The next of its content; the checksum is compared at the end.
     """
     done, most = 0, limits.most(path.stat().st_size)
-    with gzip.open(path, "rb") as source:
+    with whole(path), gzip.open(path, "rb") as source:
         while block := source.read(BLOCK):
             done += len(block)
             if done > most:
@@ -218,14 +220,13 @@ def decompress(path: Path, target: Path, limits: Limits = LIMITS, md5: str = "")
         If the result cannot be written.
     """
     temporary: Path | None = None
-    kind = "gz" if is_gzip(path) else "zip"
     digest = hashlib.md5(usedforsecurity=False)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, created = tempfile.mkstemp(prefix=target.stem + "-", suffix=".part", dir=target.parent)
         temporary = Path(created)
         with os.fdopen(handle, "wb") as output:
-            for block in gunzip(path, limits) if kind == "gz" else unzip_one(path, limits):
+            for block in gunzip(path, limits) if is_gzip(path) else unzip_one(path, limits):
                 output.write(block)
                 digest.update(block)
             output.flush()
@@ -233,11 +234,6 @@ def decompress(path: Path, target: Path, limits: Limits = LIMITS, md5: str = "")
         if md5 and digest.hexdigest() != md5:
             refuse(path, f"the content must have md5={md5}", f"md5={digest.hexdigest()}")
         temporary.replace(target)
-    except DAMAGE as error:
-        raise ValueError(
-            f"SpikeFile: a .{kind} file must be complete, got {path} of {path.stat().st_size} bytes "
-            f"({error}). Download or copy it again."
-        ) from error
     except OSError as error:
         raise OSError(
             f"SpikeFile: the decompressed content of {path} must fit into a writable folder, got "
@@ -264,7 +260,7 @@ def unzip_one(path: Path, limits: Limits) -> Iterator[bytes]:
     bytes
         The next of its content; the checksum is compared at the end.
     """
-    with zipfile.ZipFile(path) as archive:
+    with whole(path), zipfile.ZipFile(path) as archive:
         found = [info for info in archive.infolist() if info.filename.endswith((".h5", ".hdf5"))]
         if len(found) != 1:
             refuse(path, "a zip file must hold one .h5 file", f"{len(found)}")

@@ -1,5 +1,6 @@
 """Data sets of event files, from folders that are written here; N-MNIST has its own tests."""
 
+import os
 import pickle
 
 import brainunit as u
@@ -17,7 +18,9 @@ from snntrace.datasets import (
     batches,
     open_dataset,
 )  # fmt: skip
+from snntrace.datasets.dvs_gesture import time_at
 from snntrace.datasets.files import DataFileError
+from snntrace.datasets.files.aedat3 import index_packets
 
 ROWS = ([100, 100, 250, 9000], [3, 0, 9, 1], [7, 0, 2, 9], [1, 0, 0, 1])
 TAXELS = 12
@@ -175,6 +178,31 @@ def test_a_gesture_reads_only_its_packets(tmp_path, gestures):
         DVSGesture(gestures, "test").events(0)
 
 
+@pytest.mark.parametrize("event", [0, -2])
+def test_a_damaged_time_does_not_hide_a_packet_of_a_gesture(gestures, event):
+    """The first and last time of a packet tell where it belongs, and may be what is damaged."""
+    file = gestures / "DvsGesture" / "user24_led.aedat"
+    columns = [list(range(0, 7000, 10)), [5] * 700, [7] * 700, [1] * 700]
+    raw = bytearray(writers.aedat3(*columns))
+    file.with_name("user24_led_labels.csv").write_text("class,startTime_usec,endTime_usec\n3,3000,5500\n")
+    packets, _ = index_packets("test", file, np.frombuffer(raw, np.uint8))
+    place, number, _ = next(packet for packet in packets if time_at(raw, packet[0]) > 3100)
+    at = place + event % number * 8 + 4
+    raw[at : at + 4] = (2**30 if event == 0 else 5).to_bytes(4, "little")
+    file.write_bytes(raw)
+    with pytest.raises(DataFileError, match=r"time must not go backwards.*user24_led\.aedat"):
+        DVSGesture(gestures, "test").events(0)
+
+
+def test_a_gesture_of_a_file_that_has_changed_is_found_again(gestures):
+    data = DVSGesture(gestures, "test")
+    assert data.events(0)[0].size == 4
+    file = gestures / "DvsGesture" / "user24_led.aedat"
+    file.write_bytes(writers.aedat3([95, 96], [1, 2], [1, 2], [1, 0], lines=("!AER-DAT3.1", "longer" * 9)))
+    os.utime(file, ns=(0, 0))
+    np.testing.assert_allclose(data.events(0)[0], [5e-6, 6e-6])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -244,6 +272,33 @@ def test_damaged_recordings_of_the_cochlea_are_refused_by_name(cochlea, key, val
         NTIDIGITS18(cochlea).events(0)
     if "decrease" in message:
         assert NTIDIGITS18(cochlea, ordered=False).events(0)[0].tolist() == value.tolist()
+
+
+def test_names_of_any_length_are_read_and_a_damaged_heap_of_them_is_refused(cochlea):
+    """HDF5 itself would walk in place for ever."""
+    with h5py.File(cochlea, "r+") as file:
+        names = [name.decode() for name in file["train_labels"]]
+        del file["train_labels"]
+        file.create_dataset("train_labels", data=names, dtype=h5py.string_dtype())
+    assert NTIDIGITS18(cochlea).names == ("man-ae-a-1", "woman-ac-b-z")
+    raw = bytearray(cochlea.read_bytes())
+    first = raw.index(b"GCOL") + 16
+    raw[first : first + 16] = bytes(16)
+    cochlea.write_bytes(raw)
+    with pytest.raises(DataFileError, match=r"train_labels must be readable, got .*heap.*n-tidigits\.hdf5"):
+        NTIDIGITS18(cochlea)
+
+
+@pytest.mark.parametrize("kind", [h5py.vlen_dtype("f8"), np.dtype([("a", "f8")])])
+def test_a_table_of_other_things_than_numbers_is_refused_before_it_is_read(cochlea, kind):
+    with h5py.File(cochlea, "r+") as file:
+        for name in ("train_timestamps/man-ae-a-1", "test_labels"):
+            del file[name]
+            file.create_dataset(name, 2, kind)
+    with pytest.raises(DataFileError, match=r"man-ae-a-1 must be readable, got .* in place of numbers"):
+        NTIDIGITS18(cochlea).events(0)
+    with pytest.raises(DataFileError, match=r"test_labels must be readable, got .* in place of a list"):
+        NTIDIGITS18(cochlea, "test")
 
 
 def plain_crossings(readings, threshold):

@@ -293,6 +293,15 @@ def test_paths_that_are_no_files_are_refused_without_waiting(tmp_path):
         read_events(tmp_path / "pipe.bin")
 
 
+def test_paths_that_cannot_be_opened_are_named(tmp_path):
+    (tmp_path / "loop.bin").symlink_to(tmp_path / "loop.bin")
+    for name, message in (("loop.bin", "symbolic links"), ("x" * 300, "too long")):
+        with pytest.raises(OSError, match=rf"read_nmnist_bin: path must be a file .*{name} .*{message}"):
+            read_nmnist_bin(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="read_nmnist_bin: path must be an existing file"):
+        read_nmnist_bin(tmp_path / "a\0b.bin")
+
+
 def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
     path = tmp_path / "a.bin"
     path.write_bytes(writers.nmnist(*ROWS))

@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from snntrace.datasets.archives import extract
@@ -87,7 +88,7 @@ def test_a_folder_that_exists_is_kept(tmp_path):
 
 
 def test_an_archive_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"the archive must exist, got archive=.*a\.zip"):
+    with pytest.raises(FileNotFoundError, match=r"path must be an existing file, got path=.*a\.zip"):
         extract(tmp_path / "a.zip", tmp_path / "made")
 
 
@@ -220,10 +221,91 @@ def test_a_flipped_bit_is_told_by_the_checksum(tmp_path, pack):
     refused(tmp_path, archive, "an archive must be whole")
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_damage_in_any_compression_is_not_taken_for_a_full_disk(tmp_path, kind):
+    archive = zipped(tmp_path / "a.zip", {"a.h5": np.random.default_rng(0).bytes(3000)}, kind)
+    content = bytearray(archive.read_bytes())
+    content[60:90] = bytes(30)
+    archive.write_bytes(content)
+    refused(tmp_path, archive, r"an archive must be whole, got .*a\.zip")
+    with pytest.raises(DataFileError, match=r"an archive must be whole, got .*a\.zip"):
+        unpacked(archive, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def with_size(path, field):
+    """Write a tar file whose only member has a size that is written as `field`."""
+    header = bytearray(tarfile.TarInfo("a").tobuf(tarfile.GNU_FORMAT))
+    header[124:136], header[148:156] = field, b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path.write_bytes(header + bytes(1 << 12))
+    return path
+
+
+def with_notes(path, **notes):
+    """Write a tar file with notes on its only member, which replace what its header says."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a")
+        member.pax_headers = {name.replace("_", "."): value for name, value in notes.items()}
+        archive.addfile(member)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: with_size(path, b"\xff" * 10 + b"\x00\x00"), "'a' must have a size, got -65536"),
+        (lambda path: with_size(path, b"\xff" + bytes(11)), "'a' must have a size, got -"),
+        (lambda path: with_notes(path, size="-5"), "'a' must have a size, got -5"),
+        (lambda path: with_notes(path, GNU_sparse_size="x"), "an archive must be whole"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(tmp_path, make, message):
+    refused(tmp_path, make(tmp_path / "a.tar"), message)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({".zip": b""}, r"members must have different names, got '\.zip' and what it is unpacked to"),
+        ({"a.zip": b"", "a": b""}, r"members must have different names, got 'a\.zip'"),
+        ({"b/a.zip": b"no"}, r"must be a \.zip, .* at byte 0 of b/a\.zip in .*outer\.zip"),
+        ({"a/" * 40 + "b": b""}, "members must lie inside of the archive"),
+    ],
+)
+def test_an_odd_archive_in_an_archive_is_named(tmp_path, members, message):
+    inner = zipped(tmp_path / "inner.zip").read_bytes()
+    members = {name: content or inner for name, content in members.items()}
+    refused(tmp_path, zipped(tmp_path / "outer.zip", members), message, nested=True)
+
+
+def test_a_folder_that_is_named_as_an_archive_is_kept(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"b.zip/c": b"content"})
+    assert contents(extract(archive, tmp_path / "made", nested=True)) == {"b.zip/c": b"content"}
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_kept(tmp_path, monkeypatch):
+    archive, target = zipped(tmp_path / "a.zip"), tmp_path / "made"
+    monkeypatch.setattr("os.sync", lambda: (target.mkdir(), (target / "other").touch()))
+    with pytest.raises(FileExistsError, match=r"must not appear meanwhile, got folder=.*made"):
+        extract(archive, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "made"]
+    assert contents(target) == {"other": b""}
+
+
+def test_what_is_no_file_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", ""):
+        with pytest.raises(DataFileError, match="path must be a file, got the (device|folder)"):
+            extract(tmp_path / name, tmp_path / "made")
+
+
 def test_another_kind_of_file_is_named(tmp_path):
     for content in (b"", b"x", b"<html>" * 200, gzip.compress(b"no tar" * 200)):
         (tmp_path / "a").write_bytes(content)
-        with pytest.raises(DataFileError, match=r"must be a \.zip, \.tar or \.tar\.gz file, got b"):
+        with pytest.raises(
+            DataFileError, match=r"must be a \.zip, \.tar or \.tar\.gz file, got b|must not be empty"
+        ):
             extract(tmp_path / "a", tmp_path / "made")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -15,14 +16,14 @@ from snntrace.datasets.files.checks import checked_events
 from snntrace.datasets.files.contents import contents, damaged
 from snntrace.datasets.files.events import DataFileError, Events
 from snntrace.datasets.files.flatbuffer import Flatbuffer
+from snntrace.datasets.files.limits import LIMITS
 
 WHO = "read_aedat4"
 MAGIC = b"#!AER-DAT4.0\r\n"
 EVENTS = "EVTS"
 RECORD = np.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("unused", "u1", 3)])
 NONE, LZ4, ZSTD = (0,), (1, 2), (3, 4)
-MOST_EXPANSION = 1024
-"""More than this, events cannot be compressed: every packet holds their growing times."""
+BLOCK = 1 << 20
 
 
 class Recording(NamedTuple):
@@ -90,6 +91,7 @@ def read_aedat4(
             WHO, path, 0, "the file must name the sensor's size", "none", "Give its sensor=(width, height)."
         )
     parts, places, place = [np.empty(0, RECORD)], [], recording.start
+    left = LIMITS.most(raw.size)
     while place < recording.end:
         if recording.end - place < 8:
             damaged(WHO, path, place, "a packet must start with 8 bytes", f"{recording.end - place}")
@@ -99,7 +101,8 @@ def read_aedat4(
                 WHO, path, place, f"a packet's {length} bytes must follow it", f"{recording.end - place - 8}"
             )
         if stream == recording.stream:
-            data = expanded(path, raw[place + 8 : place + 8 + length], recording.compression, place)
+            data = expanded(path, raw[place + 8 : place + 8 + length], recording.compression, place, left)
+            left -= len(data)
             parts.append(events_in(path, data, place))
             places.append(place)
         place += 8 + length
@@ -199,7 +202,9 @@ def attributes(node: ElementTree.Element) -> dict[str, str]:
     return {child.get("key", ""): child.text or "" for child in node.findall("attr")}
 
 
-def expanded(path: str | os.PathLike[str], data: NDArray[np.uint8], compression: int, place: int) -> bytes:
+def expanded(
+    path: str | os.PathLike[str], data: NDArray[np.uint8], compression: int, place: int, most: int
+) -> bytes:
     """Return the content of a packet.
 
     Parameters
@@ -212,11 +217,13 @@ def expanded(path: str | os.PathLike[str], data: NDArray[np.uint8], compression:
         How they are compressed.
     place : int
         Where it is in the file.
+    most : int, in bytes
+        How much it may hold.
 
     Returns
     -------
     bytes
-        The content, of at most `MOST_EXPANSION` times the size.
+        The content.
 
     Raises
     ------
@@ -225,17 +232,8 @@ def expanded(path: str | os.PathLike[str], data: NDArray[np.uint8], compression:
     DataFileError
         If they are damaged.
     """
-    most = MOST_EXPANSION * data.size + 4096
     try:
-        if compression in LZ4:
-            from lz4.frame import LZ4FrameDecompressor
-
-            return bytes(LZ4FrameDecompressor().decompress(data.tobytes()))
-        if compression in ZSTD:
-            from zstandard import ZstdDecompressor
-
-            with ZstdDecompressor().stream_reader(io.BytesIO(data.tobytes())) as reader:
-                return reader.read(most)
+        content = b"".join(blocks_of(data.tobytes(), compression, most))
     except ImportError as error:
         raise ImportError(
             f"{WHO}: the package {error.name} must be installed, got the compressed file "
@@ -247,7 +245,47 @@ def expanded(path: str | os.PathLike[str], data: NDArray[np.uint8], compression:
             f"{WHO}: a packet must be whole, got {type(error).__name__} ({error}) at byte {place} of "
             f"{os.fspath(path)}. Download or copy the file again."
         ) from error
-    return data.tobytes()
+    if len(content) > most:
+        must = f"all packets must hold at most {LIMITS.ratio:g} times the file's bytes"
+        damaged(WHO, path, place, must, "more")
+    return content
+
+
+def blocks_of(packed: bytes, compression: int, most: int) -> Iterator[bytes]:
+    """Decompress bytes block by block, for the libraries make room for as many as are asked for.
+
+    Parameters
+    ----------
+    packed : bytes
+        The compressed bytes.
+    compression : int
+        How they are compressed.
+    most : int, in bytes
+        No block begins after so many.
+
+    Yields
+    ------
+    bytes
+        The next of the content.
+    """
+    if compression in NONE:
+        yield packed
+        return
+    done, size = 0, min(BLOCK, 4 * len(packed) + 4096)
+    if compression in LZ4:
+        from lz4.frame import LZ4FrameDecompressor
+
+        frame = LZ4FrameDecompressor()
+        while done <= most and not frame.eof and (block := frame.decompress(packed, size)):
+            done, packed = done + len(block), b""
+            yield block
+        return
+    from zstandard import ZstdDecompressor
+
+    with ZstdDecompressor().stream_reader(io.BytesIO(packed)) as reader:
+        while done <= most and (block := reader.read(size)):
+            done += len(block)
+            yield block
 
 
 def events_in(path: str | os.PathLike[str], data: bytes, place: int) -> NDArray[np.void]:

@@ -49,7 +49,7 @@ def contents(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
     # Not through `_opened` where all goes well: its calls take as long as reading a small file.
     try:
         handle = os.open(path, FLAGS)
-    except OSError:
+    except (OSError, ValueError):
         return np.frombuffer(_opened(path, who, _bytes), np.uint8)
     try:
         status = os.fstat(handle)
@@ -228,6 +228,7 @@ def mapped(path: str | os.PathLike[str], who: str) -> NDArray[np.uint8]:
 
 
 def _opened(path: str | os.PathLike[str], who: str, reads: Callable[[int, int], Any]) -> Any:
+    name = os.fspath(path)
     try:
         # Not blocking: opening a pipe would wait for someone to write into it.
         handle = os.open(path, FLAGS)
@@ -235,14 +236,22 @@ def _opened(path: str | os.PathLike[str], who: str, reads: Callable[[int, int], 
             return _checked(handle, path, who, reads)
         finally:
             os.close(handle)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{who}: path must be an existing file, got path={os.fspath(path)}. Check the spelling."
-        ) from error
+    except DataFileError:
+        raise
     except PermissionError as error:
         raise PermissionError(
-            f"{who}: path must be a file that may be read, got path={os.fspath(path)}. Change its "
-            f"permissions, or copy it."
+            f"{who}: path must be a file that may be read, got path={name}. Change its permissions, or copy "
+            f"it."
+        ) from error
+    except (FileNotFoundError, ValueError) as error:
+        # A ValueError where the path has a null character, which no name of a file has.
+        raise FileNotFoundError(
+            f"{who}: path must be an existing file, got path={name}. Check the spelling."
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"{who}: path must be a file that can be read, got path={name} ({error.strerror}). Check the "
+            f"path, and the disk that it is on."
         ) from error
 
 

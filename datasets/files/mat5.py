@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import AGAIN, contents
 from snntrace.datasets.files.events import DataFileError
+from snntrace.datasets.files.limits import LIMITS
 
 MAGIC = b"MATLAB 5.0 MAT-file"
 HEADER = 128
@@ -22,6 +23,7 @@ NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 
 MATRIX, COMPRESSED = 14, 15
 STRUCT = 2
+MOST_AXES = 32
 NUMERIC = range(6, 16)
 """Classes of matrices of numbers."""
 
@@ -58,15 +60,13 @@ def read_mat5(who: str, path: str | os.PathLike[str]) -> dict[str, Variable]:
         )
     order = "<" if data[126:HEADER] == b"IM" else ">"
     found: dict[str, Variable] = {}
-    last = HEADER
+    last, left = HEADER, LIMITS.most(len(data))
     try:
         for place, kind, content in elements(data, HEADER, order):
             last = place
             if kind == COMPRESSED:
-                inner = zlib.decompressobj()
-                expanded = inner.decompress(content)
-                if not inner.eof:
-                    raise ValueError("compressed data that are cut off")
+                expanded = decompressed(content, left)
+                left -= len(expanded)
                 ((_, kind, content),) = elements(expanded, 0, order)
             if kind == MATRIX:
                 name, value = matrix(content, order)
@@ -77,6 +77,35 @@ def read_mat5(who: str, path: str | os.PathLike[str]) -> dict[str, Variable]:
             f"{os.fspath(path)}. {AGAIN}"
         ) from error
     return found
+
+
+def decompressed(content: bytes, most: int) -> bytes:
+    """Return the content of a compressed element.
+
+    Parameters
+    ----------
+    content : bytes
+        The compressed content.
+    most : int, in bytes
+        How much it may be.
+
+    Returns
+    -------
+    bytes
+        The content.
+
+    Raises
+    ------
+    ValueError
+        If it is cut off or larger.
+    """
+    inner = zlib.decompressobj()
+    expanded = inner.decompress(content, most + 1)
+    if len(expanded) > most:
+        raise ValueError(f"compressed data of more than {most:,} bytes")
+    if not inner.eof:
+        raise ValueError("compressed data that are cut off")
+    return expanded
 
 
 def elements(data: bytes, start: int, order: str) -> Iterator[tuple[int, int, bytes]]:
@@ -122,7 +151,7 @@ def elements(data: bytes, start: int, order: str) -> Iterator[tuple[int, int, by
         place = after
 
 
-def matrix(content: bytes, order: str) -> tuple[str, Variable]:
+def matrix(content: bytes, order: str, *, inner: bool = False) -> tuple[str, Variable]:
     """Return name and value of a matrix.
 
     Parameters
@@ -131,6 +160,8 @@ def matrix(content: bytes, order: str) -> tuple[str, Variable]:
         Content of its element.
     order : {'<', '>'}
         Order of the bytes of a number.
+    inner : bool, default False
+        Whether it is the field of a struct, and a struct itself not looked into.
 
     Returns
     -------
@@ -149,6 +180,8 @@ def matrix(content: bytes, order: str) -> tuple[str, Variable]:
     parts = [(kind, part) for _, kind, part in elements(content, 0, order)]
     if len(parts) < 3 or len(parts[0][1]) != 8 or parts[1][0] != 5 or len(parts[1][1]) % 4:
         raise ValueError("a matrix without class, dimensions and name")
+    if len(parts[1][1]) > 4 * MOST_AXES:
+        raise ValueError(f"a matrix of {len(parts[1][1]) // 4} dimensions")
     (flags,) = struct.unpack_from(order + "I", parts[0][1])
     shape = tuple(np.frombuffer(parts[1][1], order + "i4").tolist())
     name = parts[2][1].decode("ascii", "replace")
@@ -156,7 +189,7 @@ def matrix(content: bytes, order: str) -> tuple[str, Variable]:
     is_complex = bool(flags & 0x800)
     if kind in NUMERIC and not is_complex:
         return name, numbers(parts[3:], shape, order)
-    if kind == STRUCT and prod(shape) == 1:
+    if kind == STRUCT and prod(shape) == 1 and not inner:
         return name, fields(parts[3:], order)
     return name, None
 
@@ -223,7 +256,6 @@ def fields(parts: list[tuple[int, bytes]], order: str) -> dict[str, NDArray[Any]
         if kind != MATRIX:
             raise ValueError(f"a field of type {kind}")
         name = parts[1][1][i * length : (i + 1) * length].split(b"\0")[0].decode("ascii", "replace")
-        value = matrix(content, order)[1]
-        # A struct within a struct is no field of numbers.
+        value = matrix(content, order, inner=True)[1]
         found[name] = value if isinstance(value, np.ndarray) else None
     return found
