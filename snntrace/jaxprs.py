@@ -95,6 +95,11 @@ class Equation:
         """Name of the primitive, or of a function that is kept whole."""
         return _kept_name(self.primitive, self.params) or str(self.primitive.name)
 
+    @property
+    def stops(self) -> bool:
+        """Whether no gradient flows through: at `stop_gradient`, and where only integers come out."""
+        return self.name == "stop_gradient" or not any(out.is_float for out in self.outputs)
+
     def bind(self, values: Sequence[Any]) -> Sequence[Any]:
         """Apply the primitive to values."""
         if self.name in IMPLEMENTATIONS:
@@ -115,9 +120,28 @@ class Program:
     equations: tuple[Equation, ...]
     constants: dict[Variable, Any] = field(default_factory=dict)
 
-    def slice(self, targets: Iterable[Atom], stops: Iterable[Variable] = ()) -> tuple[Equation, ...]:
-        """Equations that the targets need, in order, not looking behind `stops`."""
+    def slice(
+        self, targets: Iterable[Atom], stops: Iterable[Variable] = (), gradient: bool = False
+    ) -> tuple[Equation, ...]:
+        """Equations that the targets need, in order, not looking behind `stops`.
+
+        Parameters
+        ----------
+        targets : iterable of Variable or Constant
+            The values that are wanted.
+        stops : iterable of Variable
+            Values that are given.
+        gradient : bool
+            Whether only equations count through which a gradient flows.
+
+        Returns
+        -------
+        tuple of Equation
+            In program order.
+        """
         stopped = set(stops)
+        if gradient:
+            stopped |= {out for e in self.equations if e.stops for out in e.outputs}
         wanted = {v for v in targets if isinstance(v, Variable)} - stopped
         kept = []
         for equation in reversed(self.equations):

@@ -373,3 +373,78 @@ def test_each_refusal_names_the_operation_the_users_line_and_what_to_write(kind,
     assert line_of(line) in message
     assert re.search(r"'\w+' at ", message)
     assert re.search(r"\. (Make|Initialise|Keep|Give|Move)", message), message
+
+
+DETACHED = {
+    "a_parameter_beside_the_states": (
+        lambda p, h, x, held: (leak(p, h, x @ p["w"]), lambda new: new * held(p["tau"])),
+        set(),
+    ),
+    "a_parameter_that_is_compared": (
+        lambda p, h, x, held: (leak(p, h, x @ p["w"]), lambda new: new * (p["tau"] > 0.6)),
+        set(),
+    ),
+    "a_parameter_of_the_result_alone": (
+        lambda p, h, x, held: (leak(p, h, x @ p["w"]), lambda new: new + held(p["other"])),
+        {"other"},
+    ),
+    "a_parameter_of_the_state_alone": (
+        lambda p, h, x, held: (leak(p, h, x @ p["w"] + held(p["other"])), lambda new: new),
+        {"other"},
+    ),
+    "the_operand_of_another_weight": (
+        lambda p, h, x, held: (leak(p, h, held(x * p["other"] * p["tau"]) @ p["w"]), lambda new: new),
+        {"other"},
+    ),
+    "units_that_act_on_each_other": (
+        lambda p, h, x, held: (leak(p, h, x @ p["w"] + held(h) @ p["other"]), lambda new: new),
+        set(),
+    ),
+}
+"""A step with a way that `held` detaches, and the parameters that have no other one."""
+
+
+def leak(p, h, current):
+    return jnp.tanh(p["tau"] * h + current)
+
+
+@pytest.mark.parametrize("name", DETACHED)
+@pytest.mark.parametrize("detached", [True, False], ids=["detached", "open"])
+def test_a_way_that_carries_no_gradient_counts_as_none(name, detached):
+    rng = np.random.default_rng(0)
+    update, stopped = DETACHED[name]
+    held = jax.lax.stop_gradient if detached else lambda value: value
+    shape = (4, 4) if name == "units_that_act_on_each_other" else (4,)
+
+    class Plain(brainstate.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = brainstate.ParamState(jnp.asarray(rng.normal(0, 1, (4, 4)), jnp.float32))
+            self.tau = brainstate.ParamState(jnp.asarray(rng.uniform(0.4, 0.8, 4), jnp.float32))
+            self.other = brainstate.ParamState(jnp.asarray(rng.uniform(0.2, 0.6, shape), jnp.float32))
+
+        def init_state(self, batch_size=None, **kwargs):
+            self.h = brainstate.HiddenState(jnp.zeros((batch_size, 4)))
+
+        def update(self, x):
+            p = {"w": self.w.value, "tau": self.tau.value, "other": self.other.value}
+            self.h.value, result = update(p, self.h.value, x, held)
+            return result(self.h.value)
+
+    model = Plain()
+    xs = jnp.asarray(rng.normal(0, 1, (6, 3, 4)), jnp.float32)
+    learner = snntrace.compile(model, snntrace.D_RTRL, xs[0], batch_size=3)
+    grads = {k[0]: g for k, g in learner.value_and_grad(lambda outs: (outs**2).sum())(xs)[1].items()}
+    measured = learner.against_bptt(lambda outs: (outs**2).sum())(xs)
+    routes = learner.report.as_dict()["parameters"]
+    for parameter, entry in routes.items():
+        assert (entry["route"] == "unreached") == (float(jnp.abs(grads[parameter]).max()) == 0), parameter
+        assert (entry["left_out"] == []) == (measured[parameter].error < 1e-5), (parameter, entry)
+    if not detached:
+        return
+    assert {entry["route"] for entry in routes.values()} <= {"temporal", "unreached"}
+    for parameter in stopped:
+        assert "'stop_gradient' at " in routes[parameter]["reason"]
+    events = snntrace.compile(model, snntrace.D_RTRL, xs[0], batch_size=3, path="event")
+    for key, gradient in events.value_and_grad(lambda outs: (outs**2).sum())(xs)[1].items():
+        np.testing.assert_allclose(gradient, grads[key[0]], rtol=1e-4, atol=1e-5)

@@ -121,10 +121,11 @@ class Graph:
         return self.step.program.slice((leaf.new for leaf in group.leaves), self.new_elsewhere(group))
 
     def operands(self, group: Group) -> tuple[Equation, ...]:
-        """Return the equations behind the operands of the operations in a group's closure."""
-        inner = set(self.closure(group))
+        """Return the equations through whose operations' operands a gradient flows from a group."""
+        new, elsewhere = [leaf.new for leaf in group.leaves], self.new_elsewhere(group)
+        inner = set(self.step.program.slice(new, elsewhere, gradient=True))
         operands = [a for r in self.relations.mixing if r.equation in inner for a in r.operands]
-        return self.step.program.slice(operands, self.new_elsewhere(group))
+        return self.step.program.slice(operands, elsewhere, gradient=True)
 
     @cached_property
     def heard(self) -> frozenset[int]:
@@ -142,8 +143,8 @@ class Graph:
 
     @cached_property
     def beside(self) -> frozenset[int]:
-        """Temporal relations (by id) that also reach the result without passing a hidden state."""
-        return self._used_in(self.readout)
+        """Temporal relations (by id) that the result's gradient also reaches beside the hidden states."""
+        return self._used_in(self.step.program.slice(self.step.results, self.new_states, gradient=True))
 
     def cascaded(self, group: Group) -> frozenset[int]:
         """Return the temporal relations (by id) that act on a group through another weight, untraced."""

@@ -198,6 +198,16 @@ class Relations:
     chain_values: dict[Variable, frozenset[Variable]]
 
     @cached_property
+    def trained(self) -> dict[Variable, frozenset[Variable]]:
+        """For each value of a weight chain, the parameters that its gradient reaches."""
+        found = {v: s if s == {v} else frozenset() for v, s in self.chain_values.items()}
+        for equation in self.chain:
+            if not equation.stops:
+                reached = [found[a] for a in equation.inputs if isinstance(a, Variable) and a in found]
+                found.update((out, frozenset().union(*reached)) for out in equation.outputs if out in found)
+        return found
+
+    @cached_property
     def dense(self) -> tuple[Dense, ...]:
         """The products of two arrays."""
         return tuple(r for r in self.operations if isinstance(r, Dense))

@@ -79,7 +79,7 @@ class Approximations:
         mine = set(leaves)
         found: list[Approximation] = []
         for group in self.graph.groups:
-            if any(mine & r.relation.sources for r in self.graph.routes if r.group is group):
+            if any(mine & self._trained(r.relation) for r in self.graph.routes if r.group is group):
                 found += [*self.of_group(group), *self._of_factors(group, mine)]
         for equation, sources in self.uses:
             if mine & sources:
@@ -113,14 +113,19 @@ class Approximations:
 
     @cached_property
     def uses(self) -> tuple[tuple[Equation, frozenset[Variable]], ...]:
-        """Every equation in which parameters meet something else, with those parameters."""
-        chain, values = set(self.graph.relations.chain), self.graph.relations.chain_values
+        """Every equation in which parameters meet something else, with those that it gives a gradient."""
+        chain, values = set(self.graph.relations.chain), self.graph.relations.trained
         found = []
         for equation in self.graph.step.program.equations:
             sources = [values[a] for a in equation.inputs if isinstance(a, Variable) and a in values]
-            if sources and equation not in chain:
-                found.append((equation, frozenset().union(*sources)))
+            together = frozenset().union(*sources)
+            if together and equation not in chain and not equation.stops:
+                found.append((equation, together))
         return tuple(found)
+
+    def _trained(self, relation: Temporal) -> frozenset[Variable]:
+        """Return the parameters that a relation gives a gradient."""
+        return self.graph.relations.trained[relation.weight]
 
     def names(self, sources: Iterable[Variable]) -> str:
         """Name parameters."""
@@ -135,18 +140,23 @@ class Approximations:
         return equation, tuple(others)
 
     def _reads(self, values: Iterable[Variable], sources: set[Variable]) -> bool:
-        """Whether values are computed from some sources within the step."""
+        """Whether a gradient flows from values to some sources within the step."""
         wanted = list(values)
-        inside = self.graph.step.program.slice(wanted)
+        inside = self.graph.step.program.slice(wanted, gradient=True)
         return any(v in sources for v in wanted) or any(a in sources for e in inside for a in e.inputs)
 
     def _products_that_read(self, group: Group, sources: set[Variable]) -> Iterator[Relation]:
-        """List the products in a group's step that read some values."""
-        closure = set(self.graph.closure(group))
+        """List the products in a group's step that give some values a gradient."""
+        closure = set(self._closure(group))
         for relation in self.graph.relations.mixing:
             equation, others = self._makers(relation)
             if equation in closure and self._reads(others, sources):
                 yield relation
+
+    def _closure(self, group: Group) -> tuple[Equation, ...]:
+        """Return the equations through which a gradient flows from a group's new states."""
+        new = (leaf.new for leaf in group.leaves)
+        return self.graph.step.program.slice(new, self.graph.new_elsewhere(group), gradient=True)
 
     # Parts -------------------------------------------------------------------------------------
 
@@ -182,7 +192,7 @@ class Approximations:
                 isinstance(layout, FactoredLayout)
                 and isinstance(relation, Operation)
                 and layout.route.group is group
-                and mine & relation.sources
+                and mine & self._trained(relation)
             ):
                 yield Approximation(
                     f"which input met which state of {group.name}: the product of both pasts, smoothed by "
@@ -206,7 +216,7 @@ class Approximations:
     def _to_groups(self, group: Group) -> Iterator[Approximation]:
         mine = {v for leaf in group.leaves for v in (leaf.old, leaf.new)}
         for other in self.graph.groups:
-            closure = self.graph.closure(other)
+            closure = self._closure(other)
             readers = [e for e in closure if any(a in mine for a in e.inputs)]
             if other is group or not readers or not self._remembers(other):
                 continue
@@ -223,7 +233,7 @@ class Approximations:
     def _remembers(self, group: Group) -> bool:
         """Whether anything reads a group's old states."""
         old = {leaf.old for leaf in group.leaves}
-        own = any(a in old for e in self.graph.closure(group) for a in e.inputs)
+        own = any(a in old for e in self._closure(group) for a in e.inputs)
         return own or self.graph.read_before[group.index]
 
     def _to_others(self, group: Group) -> Iterator[Approximation]:
@@ -236,7 +246,8 @@ class Approximations:
         """List the states without a derivative through time that an equation acts on."""
         stops = self.graph.new_states
         for leaf in self.graph.step.others:
-            if leaf.new.is_float and equation in self.graph.step.program.slice([leaf.new], stops):
+            inside = self.graph.step.program.slice([leaf.new], stops, gradient=True)
+            if leaf.new.is_float and equation in inside:
                 yield Approximation(
                     f"what went through {leaf.label}, which carries no gradient from step to step",
                     equation.name,
@@ -249,12 +260,13 @@ class Approximations:
         for group in self.graph.groups:
             if equation not in self.graph.operands(group) or self._traced_through(equation, group):
                 continue
-            traced = any(mine & r.relation.sources for r in self.graph.routes)
+            traced = any(mine & self._trained(r.relation) for r in self.graph.routes)
             behind = "" if traced else "let it act behind it, `gate * (h @ w)` for `(gate * h) @ w`; "
             for relation in self.graph.relations.mixing:
                 product, others = self._makers(relation)
-                inside = self.graph.step.program.slice(others, self.graph.new_elsewhere(group))
-                if product is not equation and equation in inside and product in self.graph.closure(group):
+                elsewhere = self.graph.new_elsewhere(group)
+                inside = self.graph.step.program.slice(others, elsewhere, gradient=True)
+                if product is not equation and equation in inside and product in self._closure(group):
                     names = self.names(relation.sources)
                     yield Approximation(
                         f"what it did to earlier values of {group.name} through {names}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from snntrace.jaxprs import Equation, Variable
+from snntrace.jaxprs import Atom, Equation, Variable
 from snntrace.report.approximation import Approximation, Approximations
 
 if TYPE_CHECKING:
@@ -50,18 +50,23 @@ class Routes:
         graph, step = self.graph, self.graph.step
         traced = {use for r in graph.temporal for use in r.uses}
         beside = {use for r in self.engine.signals.spatial.side_relations for use in r.uses}
-        reaching = set(step.program.slice([*step.results, *(leaf.new for leaf in step.hidden)]))
+        reaching = set(step.program.slice(self._ends, gradient=True))
+        trained = graph.relations.trained
         found = []
         for equation, _ in self.approximations.uses:
             sources = [
-                graph.relations.chain_values[a]
+                trained[a]
                 for i, a in enumerate(equation.inputs)
-                if a in graph.relations.chain_values
-                and ((equation, i) not in traced or (equation, i) in beside)
+                if a in trained and ((equation, i) not in traced or (equation, i) in beside)
             ]
             if equation in reaching and sources:
                 found.append((equation, frozenset().union(*sources)))
         return found
+
+    @property
+    def _ends(self) -> list[Atom]:
+        """The step's results and new hidden states."""
+        return [*self.graph.step.results, *(leaf.new for leaf in self.graph.step.hidden)]
 
     def plain_uses(self, leaves: Iterable[Variable]) -> list[Equation]:
         """List the equations in which the step's own gradient reaches some parameters.
@@ -89,7 +94,7 @@ class Routes:
     def of_parameters(self) -> tuple[ParameterRoute, ...]:
         """List the routes of all parameters, those that the step reads first."""
         step = self.graph.step
-        temporal = {leaf for r in self.graph.temporal for leaf in r.sources}
+        temporal = {leaf for r in self.graph.temporal for leaf in self.graph.relations.trained[r.weight]}
         found = []
         for path in step.param_paths:
             leaves = self.arrays_of(path)
@@ -101,13 +106,25 @@ class Routes:
                 found.append(ParameterRoute(path, "unreached", unheard, left_out))
                 continue
             route, reason = _describe(through_trace, directly, full, exact=not left_out)
+            if route == "unreached":
+                reason = self._stopped(leaves) or reason
             found.append(ParameterRoute(path, route, reason, left_out))
         found += [ParameterRoute(path, "unreached", "update does not read it") for path in step.unread_paths]
         return tuple(self._with_beginnings(route) for route in found)
 
+    def _stopped(self, leaves: set[Variable]) -> str:
+        """Name the operation that keeps a parameter's gradient back; empty if nothing depends on it."""
+        program = self.graph.step.program
+        behind = program.depending_on(leaves)
+        for equation in program.slice(self._ends):
+            if equation.stops and any(a in behind for a in equation.inputs):
+                return f"no gradient passes {equation.name!r} at {equation.where}, through which it acts"
+        return ""
+
     def _unheard(self, leaves: set[Variable]) -> str:
         """Name the states without a gradient through which alone a parameter's groups are heard."""
-        groups = [r.group for r in self.graph.routes if leaves & r.relation.sources]
+        trained = self.graph.relations.trained
+        groups = [r.group for r in self.graph.routes if leaves & trained[r.relation.weight]]
         signals = self.engine.signals
         if not groups or any(g.index in self.graph.heard or signals.cut[g.index] for g in groups):
             return ""
