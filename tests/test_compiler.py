@@ -71,10 +71,17 @@ def test_a_trained_value_gets_its_exact_gradient_however_it_is_written(update, p
     assert_exact(Step(update, params, v=(N,)), orders=("sequence",))
 
 
-def test_a_gain_in_two_places_has_what_it_does_at_both():
+@pytest.mark.parametrize(
+    "current",
+    [
+        lambda m, x, p: p * (x @ m.w.value) + p * jnp.cos(m.v.value),
+        lambda m, x, p: jnp.sin(x @ m.w.value + p) + p,
+    ],
+    ids=["gain", "bias"],
+)
+def test_a_parameter_in_two_places_has_what_it_does_at_both(current):
     def update(m, x):
-        gain = m.g.value[None]
-        return leaky(m, gain * (x @ m.w.value) + gain * jnp.cos(m.v.value))
+        return leaky(m, current(m, x, m.g.value[None]))
 
     model = Step(update, {"w": W, "g": draw(N)}, v=(N,))
     assert [len(r.uses) for r in compiled(model).graph.relations.elementwise] == [2]

@@ -363,9 +363,10 @@ def test_the_same_seed_draws_the_same_weights():
     assert not np.array_equal(weights(1), weights(2))
 
 
-def test_the_default_weights_have_the_scale_they_promise():
+@pytest.mark.parametrize("v_th", [-50.0, np.linspace(-58.0, -42.0, 300)], ids=["one", "one_each"])
+def test_the_default_weights_have_the_scale_they_promise(v_th):
     brainstate.random.seed(0)
-    neuron = LIF(300, v_th=-50 * u.mV, v_rest=-60 * u.mV)
+    neuron = LIF(300, v_th=v_th * u.mV, v_rest=-60 * u.mV)
     w = fluctuation_driven(neuron, 3.0)((400, 300))
     np.testing.assert_allclose(w.std(), 3.0 * 10.0 / (20.0 * neuron.fluctuation()), rtol=0.02)
 
