@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--layout", default="dense")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--prefetch", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--cache", action="store_true", help="keep what was read in memory")
@@ -50,7 +51,8 @@ def main() -> None:
         data = OPENS[options.kind](path)
         return data, batches(
             data, range(len(data)), options.batch, options.step_us * u.us, n_steps=options.steps,
-            layout=options.layout, prefetch=options.prefetch, workers=options.workers, cache=options.cache,
+            layout=options.layout, dtype=options.dtype, prefetch=options.prefetch, workers=options.workers,
+            cache=options.cache,
         )  # fmt: skip
 
     seconds, counts = [], {}

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.binning import lengths_of
 from snntrace.datasets.counting import Placed, counted, listed
 from snntrace.datasets.epochs import Epochs
 from snntrace.datasets.order import Order, Plan
@@ -22,8 +21,8 @@ class Batch:
 
     Attributes
     ----------
-    x : float32 array of shape (time, batch, channel), or Spikes of that shape
-        Events in each bin.
+    x : array of shape (time, batch, channel), or Spikes of that shape
+        Events in each bin; float32 unless the loader was asked for another type.
     labels : int32 array of shape (batch,)
         Class of each recording; -1 for a row that only fills the batch.
     lengths : int64 array of shape (batch,)
@@ -67,7 +66,15 @@ class Batches(Epochs[Batch]):
     """
 
     def __init__(
-        self, order: Order, reader: Reader, *, binary: bool, layout: str, prefetch: int, workers: int
+        self,
+        order: Order,
+        reader: Reader,
+        *,
+        binary: bool,
+        layout: str,
+        dtype: np.dtype[Any],
+        prefetch: int,
+        workers: int,
     ) -> None:
         super().__init__("Batches", order, self._batch, prefetch=prefetch, workers=workers)
         self.n_steps = reader.n_steps
@@ -75,6 +82,7 @@ class Batches(Epochs[Batch]):
         self._reader = reader
         self._binary = binary
         self._layout = layout
+        self._dtype = dtype
         # Of what is made ahead, what is in use, and what the user has not let go yet.
         self._room = Room(prefetch + workers + 1)
 
@@ -83,22 +91,22 @@ class Batches(Epochs[Batch]):
         read = self._reader.read(rows, epoch)
         labels = self._reader.dataset.labels[rows].astype(np.int32)
         missing = self._order.batch_size - len(rows) if self._order.pad_last else 0
-        silence = np.zeros(0, np.int32)
-        x, lengths, mask = self._binned(read.placed + [(silence, silence)] * missing, plan.n_steps)
+        events = read.placed.padded(missing)
+        lengths = np.minimum(events.lengths(), plan.n_steps)
         lengths[len(rows) :] = 0
-        mask[:, len(rows) :] = False
+        x, mask = self._binned(events, plan.n_steps), np.arange(plan.n_steps)[:, None] < lengths
         return Batch(
             x, filled(labels, missing), lengths, mask, filled(rows, missing),
             None if read.partners is None else filled(read.partners, missing),
             None if read.weights is None else filled(read.weights, missing, 1),
         )  # fmt: skip
 
-    def _binned(self, events: list[Placed], n_steps: int) -> tuple[Any, NDArray[np.int64], NDArray[np.bool_]]:
-        total, lengths = lengths_of(events, n_steps)
-        mask = np.arange(total)[:, None] < lengths
+    def _binned(self, events: Placed, n_steps: int) -> Any:
         if self._layout == "dense":
-            return counted(events, total, self.n_channels, self._binary, self._room), lengths, mask
-        return listed(events, total, self.n_channels, self._binary), lengths, mask
+            return counted(
+                events, n_steps, self.n_channels, binary=self._binary, dtype=self._dtype, room=self._room
+            )
+        return listed(events, n_steps, self.n_channels, self._binary)
 
 
 def filled(column: NDArray[Any], missing: int, value: int = NO_LABEL) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import contents, expect_file
 from snntrace.datasets.files.nmnist_bin import units_of
+from snntrace.datasets.ragged import EventList, Ragged
 
 
 class BinRecordings:
@@ -55,7 +56,7 @@ class BinRecordings:
         """
         return len(self.files)
 
-    def events(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def events(self, index: int) -> EventList:
         """Return the events of one recording.
 
         Parameters
@@ -75,9 +76,9 @@ class BinRecordings:
         IndexError
             If there is no such recording.
         """  # noqa: DOC502
-        return self._read(self._row(index))
+        return self._read([self._row(index)])[0]
 
-    def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    def events_of(self, indices: Iterable[int]) -> Ragged:
         """Return the events of several recordings, whose files the system reads side by side.
 
         Parameters
@@ -87,15 +88,15 @@ class BinRecordings:
 
         Returns
         -------
-        list of (times, units)
-            As `events` gives them.
+        sequence of (times, units)
+            As `events` gives them; their events follow each other in memory.
         """
         rows = [self._row(index) for index in indices]
         for row in rows:
             if self._bytes is None and not self._expected[row]:
                 expect_file(self.files[row])
                 self._expected[row] = 1
-        return [self._read(row) for row in rows]
+        return self._read(rows)
 
     def _row(self, index: int) -> int:
         row = operator.index(index)
@@ -106,13 +107,12 @@ class BinRecordings:
             )
         return row
 
-    def _read(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        file = self.files[row]
+    def _read(self, rows: list[int]) -> Ragged:
         if self._bytes is None:
-            raw = contents(file, self.who)
+            pieces = [contents(self.files[row], self.who) for row in rows]
         else:
-            raw = self._bytes[self._pointers[row] : self._pointers[row + 1]]
-        return units_of(self.who, file, raw, self.sensor, self.ordered)
+            pieces = [self._bytes[self._pointers[row] : self._pointers[row + 1]] for row in rows]
+        return units_of(self.who, [self.files[row] for row in rows], pieces, self.sensor, self.ordered)
 
     @cached_property
     def scan(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -137,8 +137,6 @@ class BinRecordings:
                     f"of {sizes[row]} in {file}. Read again when it is complete."
                 )
             flat[self._pointers[row] : self._pointers[row + 1]] = data
-        # As the bytes of a single file are, so that the kernel is compiled for one type.
-        flat.setflags(write=False)
         self._bytes = flat
 
 

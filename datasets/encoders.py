@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snntrace.datasets.encoder_checks import check_positive, checked_intensities, real_numbers
-
-EventList = tuple[NDArray[np.float64], NDArray[np.int64]]
-"""Times in s, ascending, and units."""
+from snntrace.datasets.ragged import EventList
 
 
 def rate_code(

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from snntrace.datasets.asked import checked_split, row_of
 from snntrace.datasets.files.contents import contents
 from snntrace.datasets.files.events import MICROSECOND, DataFileError, Events
 from snntrace.datasets.files.registry import FORMATS, read_events
-from snntrace.datasets.packed import EventList, checked_split, row_of
+from snntrace.datasets.ragged import EventList
 
 WHO = "EventFolder"
 ENDINGS = {form.ending for form in FORMATS.values()}

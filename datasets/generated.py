@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.packed import checked_split
+from snntrace.datasets.asked import checked_split
 
 
 class Generated:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from snntrace.datasets.packed import checked_split
+from snntrace.datasets.asked import checked_split
 from snntrace.datasets.shd import SpikeFile
 from snntrace.datasets.sources import located
 

@@ -16,6 +16,7 @@ from snntrace.datasets.transforms.composing import Mix, Transform
 from snntrace.events.steps import checked_n_steps, step_of
 
 LAYOUTS = ("dense", "events")
+DTYPES = ("float32", "int16", "uint8")
 
 
 def batches(
@@ -34,6 +35,7 @@ def batches(
     pad_last: bool = False,
     cache: bool = False,
     layout: str = "dense",
+    dtype: str = "float32",
     buckets: int = 1,
     shard: tuple[int, int] = (0, 1),
     prefetch: int = 0,
@@ -85,6 +87,10 @@ def batches(
     layout : {'dense', 'events'}, default 'dense'
         Give `Batch.x` as an array, or as `snntrace.Spikes`, whose memory and work are those of the events.
         Its capacity is one of few sizes, so that a function is compiled for few shapes.
+    dtype : {'float32', 'int16', 'uint8'}, default 'float32'
+        Number type of a dense ``x``. Integers take a half or a quarter of the memory, of the time to write it
+        and of the way to another device; a bin with more events than it can hold is an error. Convert them
+        where they are used, ``jnp.float32(batch.x)`` within a compiled function.
     buckets : int, default 1
         Put recordings of similar length together: in as many buckets of about equal size, each with the steps
         of its longest recording. More than 1 needs the time of each recording's last event, or their number
@@ -140,6 +146,7 @@ def batches(
         raise ValueError(f"batches: seed must not be negative, got seed={seed}. Give 0 or more.")
     if layout not in LAYOUTS:
         raise ValueError(f"batches: layout must be one of {LAYOUTS}, got layout={layout!r}. Choose one.")
+    kind = checked_dtype(dtype, layout)
     most = chosen.size if drop_last else math.inf
     if chosen.size == 0 or not 1 <= batch_size <= most:
         raise ValueError(
@@ -166,7 +173,40 @@ def batches(
     reader = Reader(
         dataset, step, per_bin, pool, units, int(steps.max()), seed, transform, mix, chosen, cache
     )
-    return Batches(order, reader, binary=binary, layout=layout, prefetch=prefetch, workers=workers)
+    return Batches(
+        order, reader, binary=binary, layout=layout, dtype=kind, prefetch=prefetch, workers=workers
+    )
+
+
+def checked_dtype(dtype: str, layout: str) -> np.dtype[Any]:
+    """Return the number type of dense batches.
+
+    Parameters
+    ----------
+    dtype : str
+        Its name.
+    layout : {'dense', 'events'}
+        What batches are.
+
+    Returns
+    -------
+    dtype
+        The type.
+
+    Raises
+    ------
+    ValueError
+        If it is none of those that there are, or batches are no arrays.
+    """
+    names = [name for name in DTYPES if np.dtype(name) == dtype]
+    if not names:
+        raise ValueError(f"batches: dtype must be one of {DTYPES}, got dtype={dtype!r}. Choose one.")
+    if layout == "events" and names != ["float32"]:
+        raise ValueError(
+            f"batches: dtype must be left out for events, which are no numbers, got dtype={dtype!r} and "
+            f"layout={layout!r}. Leave out one of them."
+        )
+    return np.dtype(names[0])
 
 
 def checked_indices(indices: ArrayLike, dataset: SpikeDataset, who: str) -> NDArray[np.int64]:

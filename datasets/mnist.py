@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.about import ABOUT, CLOTHES, DIGITS
+from snntrace.datasets.asked import checked_split, row_of
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.idx import read_idx
-from snntrace.datasets.packed import EventList, checked_split, row_of
 from snntrace.datasets.picture_codes import PictureCode
+from snntrace.datasets.ragged import EventList
 from snntrace.datasets.sources import located
 
 PREFIXES = {"train": "train", "test": "t10k"}

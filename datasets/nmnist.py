@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.bin_recordings import BinRecordings, recordings_in
 from snntrace.datasets.files.nmnist_bin import NMNIST as SENSOR
+from snntrace.datasets.ragged import EventList, Ragged
 from snntrace.datasets.sources import located
 
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -169,7 +170,7 @@ class NMNIST:
         """Time of the last event of all recordings, in s."""
         return float(self.durations.max())
 
-    def events(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def events(self, index: int) -> EventList:
         """Return the events of one recording.
 
         Parameters
@@ -195,7 +196,7 @@ class NMNIST:
         """  # noqa: DOC502
         return self._recordings.events(index)
 
-    def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    def events_of(self, indices: Iterable[int]) -> Ragged:
         """Return the events of several recordings, whose files the system reads side by side.
 
         Parameters
@@ -205,8 +206,8 @@ class NMNIST:
 
         Returns
         -------
-        list of (times, units)
-            As `events` gives them.
+        sequence of (times, units)
+            As `events` gives them; their events follow each other in memory.
         """
         return self._recordings.events_of(indices)
 

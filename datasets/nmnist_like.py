@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.about import ABOUT
+from snntrace.datasets.asked import row_of
 from snntrace.datasets.camera import SaccadeCamera
 from snntrace.datasets.digits import load_images
 from snntrace.datasets.generated import Generated
-from snntrace.datasets.packed import EventList, row_of
+from snntrace.datasets.ragged import EventList
 
 SENSOR = 34
 CAMERA: dict[str, Any] = {"amplitude": 3.5, "saccade_ms": 102.5, "threshold": 0.34, "noise_hz": 0.3}

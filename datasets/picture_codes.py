@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.camera import SaccadeCamera
 from snntrace.datasets.encoders import latency_code, poisson_code, rate_code
-from snntrace.datasets.packed import EventList
+from snntrace.datasets.ragged import EventList
 
 ENCODINGS = ("rate", "poisson", "latency", "camera")
 RATE = {"duration": 0.1, "max_rate": 100.0}

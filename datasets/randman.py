@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.about import FREE, ZENKE
+from snntrace.datasets.asked import row_of
 from snntrace.datasets.generated import Generated, at_least
-from snntrace.datasets.packed import EventList, Packed
+from snntrace.datasets.ragged import EventList, Ragged
 
 WHO = "Randman"
 FINEST = 1e-3
@@ -118,7 +119,7 @@ class Randman(Generated):
             times = duration * np.clip((values - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
             order = np.argsort(times, axis=1, kind="stable")
             found += zip(np.take_along_axis(times, order, axis=1), order, strict=True)
-        self._recordings = Packed(WHO, found)
+        self._recordings = Ragged.joined(found)
 
     def events(self, index: int) -> EventList:
         """Return the events of one recording: each unit spikes once.
@@ -140,7 +141,8 @@ class Randman(Generated):
         IndexError
             If there is no such recording.
         """  # noqa: DOC502
-        return self._recordings.events(index)
+        times, units = self._recordings[row_of(WHO, index, len(self))]
+        return times.copy(), units.copy()
 
 
 def manifold(rng: np.random.Generator, n_units: int, dim: int, alpha: float) -> NDArray[np.float64]:

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.binning import ranks
-from snntrace.datasets.counting import Placed, placed
+from snntrace.datasets.counting import Placed, joined, placed, together
 from snntrace.datasets.protocol import SpikeDataset
+from snntrace.datasets.ragged import EventList
 from snntrace.datasets.transforms.composing import Mix, Transform
 from snntrace.events.steps import step_of
 
-Events = tuple[NDArray[np.float64], NDArray[np.int64]]
 TRANSFORMING, MIXING = 2, 3
 """What tells the random numbers of transforms and mixes from those of the order."""
-AT_ONCE = 16
+AT_ONCE = 32
 NO_LABEL = -1
 
 
@@ -27,15 +27,15 @@ class Read(NamedTuple):
 
     Attributes
     ----------
-    placed : list of (steps, channels)
-        Where the events of each go.
+    placed : Placed
+        Where their events go.
     partners : int32 array of shape (n,), or None
         Class of the recording that each was mixed with.
     weights : float32 array of shape (n,), or None
         Weight of its own class.
     """
 
-    placed: list[Placed]
+    placed: Placed
     partners: NDArray[np.int32] | None = None
     weights: NDArray[np.float32] | None = None
 
@@ -101,25 +101,25 @@ class Reader:
         if self.mix is not None:
             return self._mixed(rows, epoch, self.mix)
         if self.transform is not None:
-            return Read([self._place(events) for events in self._transformed(rows, epoch)])
+            return Read(self._place(self._transformed(rows, epoch)))
         if not self.keep:
             # Not all at once: what is read is let go before more is, so that its memory is used again.
             return Read(
-                [
-                    self._place(events)
-                    for start in range(0, len(rows), AT_ONCE)
-                    for events in events_of(self.dataset, rows[start : start + AT_ONCE])
-                ]
+                together(
+                    [
+                        self._place(events_of(self.dataset, rows[start : start + AT_ONCE]))
+                        for start in range(0, len(rows), AT_ONCE)
+                    ]
+                )
             )
         new = [int(row) for row in rows if int(row) not in self._kept]
-        for row, events in zip(new, events_of(self.dataset, new), strict=True):
-            steps, channels = self._place(events)
-            # One step too far stands for all that are, so the length stays right.
-            self._kept[row] = (
-                steps.astype(np.min_scalar_type(self.n_steps)),
-                channels.astype(np.min_scalar_type(self.n_units // self.pool)),
-            )
-        return Read([self._kept[int(row)] for row in rows])
+        found = self._place(events_of(self.dataset, new))
+        # One step too far stands for all that are, so the length stays right.
+        steps = found.steps.astype(np.min_scalar_type(self.n_steps))
+        channels = found.channels.astype(np.min_scalar_type(self.n_units // self.pool))
+        for row, start, stop in zip(new, found.starts[:-1], found.starts[1:], strict=True):
+            self._kept[row] = steps[start:stop], channels[start:stop]
+        return Read(joined([self._kept[int(row)] for row in rows]))
 
     def _mixed(self, rows: NDArray[np.int64], epoch: int, mix: Mix) -> Read:
         rngs = [np.random.default_rng([self.seed, epoch, int(row), MIXING]) for row in rows]
@@ -127,19 +127,19 @@ class Reader:
         first, second = self._transformed(rows, epoch), self._transformed(others, epoch)
         mixed = [mix(*both) for both in zip(first, second, rngs, strict=True)]
         return Read(
-            [self._place(events) for events, _ in mixed],
+            self._place([events for events, _ in mixed]),
             self.dataset.labels[others].astype(np.int32),
             np.array([weight for _, weight in mixed], np.float32),
         )
 
-    def _transformed(self, rows: NDArray[np.int64], epoch: int) -> list[Events]:
+    def _transformed(self, rows: NDArray[np.int64], epoch: int) -> Sequence[EventList]:
         found = self._as_they_are(rows)
         if self.transform is None:
             return found
         rngs = [np.random.default_rng([self.seed, epoch, int(row), TRANSFORMING]) for row in rows]
         return [self.transform(events, rng) for events, rng in zip(found, rngs, strict=True)]
 
-    def _as_they_are(self, rows: NDArray[np.int64]) -> list[Events]:
+    def _as_they_are(self, rows: NDArray[np.int64]) -> Sequence[EventList]:
         if not self.keep:
             return events_of(self.dataset, rows)
         new = [int(row) for row in rows if int(row) not in self._kept]
@@ -149,15 +149,15 @@ class Reader:
         # Copies: a transform of one's own may write to what it is given.
         return [(times.copy(), units.astype(np.int64)) for times, units in kept]
 
-    def _place(self, events: Any) -> Placed:
-        times, units = (np.asarray(part) for part in events)
-        found = placed(times, units, n_units=self.n_units, dt=self.dt, pool=self.pool, n_steps=self.n_steps)
+    def _place(self, recordings: Sequence[EventList]) -> Placed:
+        found = placed(recordings, n_units=self.n_units, dt=self.dt, pool=self.pool, n_steps=self.n_steps)
         if self.count is None:
             return found
-        return np.minimum(ranks(times) // self.count, self.n_steps).astype(np.int32), found[1]
+        steps = [np.minimum(ranks(np.asarray(times)) // self.count, self.n_steps) for times, _ in recordings]
+        return found._replace(steps=np.concatenate([np.zeros(0, np.int32), *steps]).astype(np.int32))
 
 
-def events_of(dataset: SpikeDataset, rows: Sequence[int] | NDArray[np.int64]) -> list[Events]:
+def events_of(dataset: SpikeDataset, rows: Sequence[int] | NDArray[np.int64]) -> Sequence[EventList]:
     """Read several recordings, at once where the data set can.
 
     Parameters
@@ -169,13 +169,14 @@ def events_of(dataset: SpikeDataset, rows: Sequence[int] | NDArray[np.int64]) ->
 
     Returns
     -------
-    list of (times, units)
+    sequence of (times, units)
         The recordings.
     """
+    numbers = rows.tolist() if isinstance(rows, np.ndarray) else [int(row) for row in rows]
     several = getattr(dataset, "events_of", None)
-    if several is None:
-        return [dataset.events(int(row)) for row in rows]
-    found: list[Events] = several([int(row) for row in rows])
+    found: Sequence[EventList] = (
+        [dataset.events(row) for row in numbers] if several is None else several(numbers)
+    )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +25,21 @@ class Room:
     Examples
     --------
     >>> room = Room(2)
-    >>> x = room.empty((2, 3))
+    >>> x = room.empty((2, 3), np.dtype("f4"))
     >>> place, part = x.ctypes.data, x[1]
     >>> del x
-    >>> y = room.empty((2, 3))
+    >>> y = room.empty((2, 3), np.dtype("f4"))
     >>> y.ctypes.data == place
     False
     >>> del part
-    >>> room.empty((2, 3)).ctypes.data == place
+    >>> room.empty((2, 3), np.dtype("f4")).ctypes.data == place
     True
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         # Added to by the collector, at any time and on any thread: a lock could wait for itself.
-        self._free: deque[NDArray[np.float32]] = deque(maxlen=most)
+        self._free: deque[NDArray[np.uint8]] = deque(maxlen=most)
 
     def __reduce__(self) -> tuple[type[Room], tuple[int]]:
         """Return what makes an empty one, for the memory is this process's.
@@ -50,27 +51,29 @@ class Room:
         """
         return Room, (self._most,)
 
-    def empty(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return an array of any content.
 
         Parameters
         ----------
         shape : tuple of int
             Its shape.
+        dtype : dtype
+            Its number type.
 
         Returns
         -------
-        float32 array
+        array
             The array.
         """
         size = math.prod(shape)
         try:
             memory = self._free.popleft()
         except IndexError:
-            memory = np.empty(size, np.float32)
-        if memory.size < size:
-            memory = np.empty(size, np.float32)
+            memory = np.empty(size * dtype.itemsize, np.uint8)
+        if memory.size < size * dtype.itemsize:
+            memory = np.empty(size * dtype.itemsize, np.uint8)
         # All views of it refer to the array that is made of a buffer, so that this one goes last.
-        owner = np.frombuffer(memory.data, np.float32, size)
+        owner = np.frombuffer(memory.data, dtype, size)
         weakref.finalize(owner, self._free.append, memory).atexit = False
         return owner.reshape(shape)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snntrace.datasets.binning import lengths_of, width_of
+from snntrace.datasets.binning import width_of
 from snntrace.datasets.counting import listed
 from snntrace.datasets.epochs import Epochs
 from snntrace.datasets.loader import checked_indices, checked_units, checked_work
@@ -80,7 +80,7 @@ class Streams(Epochs[Sample]):
     def _sample(self, epoch: int, plan: Plan) -> Sample:
         events = self._reader.read(plan.rows, epoch).placed
         # One step too far stands for all later ones, which are left out.
-        steps = min(lengths_of(events, None)[0], self._reader.n_steps)
+        steps = min(int(events.lengths()[0]), self._reader.n_steps)
         x = listed(events, steps, self.n_channels, self._binary)
         row = int(plan.rows[0])
         return Sample(x, int(self._reader.dataset.labels[row]), row)

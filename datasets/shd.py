@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.files.events import DataFileError
 from snntrace.datasets.hdf5 import FOREIGN
+from snntrace.datasets.ragged import EventList, Ragged
 from snntrace.datasets.shd_decoding import read_events
 from snntrace.datasets.shd_tables import REQUIRED, read_tables
 from snntrace.datasets.unpack import is_packed, unpacked
@@ -197,7 +198,7 @@ class SpikeFile:
         """Time of the last event of the whole file, in s."""
         return float(self.durations.max())
 
-    def events(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def events(self, index: int) -> EventList:
         """Return the events of one recording.
 
         Parameters
@@ -219,10 +220,9 @@ class SpikeFile:
         ValueError
             If the recording contradicts itself, or the file is closed.
         """
-        row = self._row(index)
-        return self._checked(row, *self._raw(row))
+        return self._read([self._row(index)])[0]
 
-    def events_of(self, indices: Iterable[int]) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    def events_of(self, indices: Iterable[int]) -> Ragged:
         """Return the events of several recordings.
 
         Parameters
@@ -232,13 +232,13 @@ class SpikeFile:
 
         Returns
         -------
-        list of (times, units)
-            As `events` gives them.
+        sequence of (times, units)
+            As `events` gives them; their events follow each other in memory.
         """
         rows = [self._row(index) for index in indices]
         for column in self._opened_columns():
             column.expect(rows)
-        return [self._checked(row, *self._raw(row)) for row in rows]
+        return self._read(rows)
 
     def _row(self, index: int) -> int:
         row = operator.index(index)
@@ -272,20 +272,22 @@ class SpikeFile:
             f"again."
         )
 
-    def _checked(
-        self, row: int, raw_times: NDArray[Any], raw_units: NDArray[Any]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def _read(self, rows: list[int]) -> Ragged:
+        raw = [self._raw(row) for row in rows]
+        found = Ragged.empty(len(times) for times, _ in raw)
+        if self.ordered:
+            # Each in one pass; what it finds to be wrong is found again below, for the error.
+            both = zip(raw, found, strict=True)
+            if all(alike(*stored) and read_events(*stored, self.n_units, *seen) < 0 for stored, seen in both):
+                return found
+        return Ragged.joined([self._checked(row, *stored) for row, stored in zip(rows, raw, strict=True)])
+
+    def _checked(self, row: int, raw_times: NDArray[Any], raw_units: NDArray[Any]) -> EventList:
         if len(raw_times) != len(raw_units):
             raise ValueError(
                 f"SpikeFile: recording {row} of {self.path} must have as many times as units, got "
                 f"{len(raw_times)} times and {len(raw_units)} units. Repair or download the file again."
             )
-        native = raw_times.dtype.isnative and raw_units.dtype.isnative and raw_units.dtype.kind == "u"
-        if self.ordered and native:
-            # In one pass; what it finds to be wrong is found again below, for the error.
-            seconds, found = np.empty(raw_times.size), np.empty(raw_units.size, np.int64)
-            if read_events(raw_times, raw_units, self.n_units, seconds, found) < 0:
-                return seconds, found
         times = self._in_seconds(raw_times, row)
         if self.ordered and (times[1:] < times[:-1]).any():
             at = int(np.argmax(times[1:] < times[:-1])) + 1
@@ -350,3 +352,9 @@ class SpikeFile:
                 f"again."
             )
         return times
+
+
+def alike(times: NDArray[Any], units: NDArray[Any]) -> bool:
+    """Tell whether a recording is of the kind that kernels read: of two lists of one length."""
+    native = times.dtype.isnative and units.dtype.isnative and units.dtype.kind == "u"
+    return native and times.shape == units.shape

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.about import ABOUT
+from snntrace.datasets.asked import row_of
 from snntrace.datasets.generated import Generated, at_least
-from snntrace.datasets.packed import EventList, row_of
+from snntrace.datasets.ragged import EventList
 
 UNITS = 700
 STRIPES = 3

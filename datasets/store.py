@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.hdf5 import FOREIGN
+from snntrace.datasets.ragged import EventList, Ragged, starts_of
 from snntrace.datasets.store_file import StoreFile
 from snntrace.datasets.store_layout import FORMAT, TIMES, WHO, StoreInfo, damaged
 from snntrace.datasets.store_packing import unpack
-
-Events = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 class SpikeStore:
@@ -103,7 +102,8 @@ class SpikeStore:
         self.labels: NDArray[np.int64] = tables["labels"][rows]
         self.groups: NDArray[np.int64] | None = tables["groups"][rows] if "groups" in tables else None
         self.durations: NDArray[np.float64] = tables["ends"][rows]
-        self.lengths: NDArray[np.int64] = np.diff(tables["pointers"])[rows]
+        self._counts: NDArray[np.int64] = np.diff(tables["pointers"])
+        self.lengths: NDArray[np.int64] = self._counts[rows]
         for table in (self.labels, self.groups, self.durations, self.lengths):
             if table is not None:
                 table.setflags(write=False)
@@ -173,7 +173,7 @@ class SpikeStore:
         """How times are stored: ``'float16'``, ``'us'`` (whole ones), ``'float32'`` or ``'float64'``."""
         return self._file.time_type
 
-    def events(self, index: int) -> Events:
+    def events(self, index: int) -> EventList:
         """Return the events of one recording.
 
         Parameters
@@ -195,9 +195,9 @@ class SpikeStore:
         DataFileError
             If the recording is damaged.
         """  # noqa: DOC502
-        return self._read(self._row(index))
+        return self._read([self._row(index)])[0]
 
-    def events_of(self, indices: Iterable[int]) -> list[Events]:
+    def events_of(self, indices: Iterable[int]) -> Ragged:
         """Return the events of several recordings.
 
         Parameters
@@ -207,12 +207,12 @@ class SpikeStore:
 
         Returns
         -------
-        list of (times, units)
-            As `events` gives them.
+        sequence of (times, units)
+            As `events` gives them; their events follow each other in memory.
         """
         rows = [self._row(index) for index in indices]
         self._file.expect(rows)
-        return [self._read(row) for row in rows]
+        return self._read(rows)
 
     def check(self) -> None:
         """Read every event of every recording, of all parts.
@@ -223,7 +223,7 @@ class SpikeStore:
             If one is damaged.
         """  # noqa: DOC502
         for row in range(len(self._file)):
-            self._read(row)
+            self._read([row])
 
     def close(self) -> None:
         """Close the file; doing so twice is allowed."""
@@ -251,24 +251,31 @@ class SpikeStore:
             )
         return int(self._rows[row])
 
-    def _read(self, row: int) -> Events:
-        tables = self._file.tables
-        start, stop = tables["pointers"][row : row + 2].tolist()
-        times, units = np.empty(stop - start), np.empty(stop - start, np.int64)
+    def _read(self, rows: list[int]) -> Ragged:
+        pieces = [self._file.words(row) for row in rows]
+        found = Ragged.empty(self._counts[rows])
+        words = np.concatenate([np.zeros(0, np.uint64), *pieces])
         dtype, scale = TIMES[self._file.time_type]
-        fault, event = unpack(self._file.words(row), dtype, scale, self.n_units, times, units)
+        at, fault, event = unpack(words, starts_of(map(len, pieces)), dtype, scale, self.n_units, found)
         if fault:
-            self._refuse(row, fault, event)
-        last = times[-1] if times.size else 0.0
-        if last != tables["ends"][row]:
-            must = f"the last event must be at {tables['ends'][row]} s, as the table says"
-            damaged(self.path, f"recording {row}", must, f"{last} s")
-        return times, units
+            self._refuse(rows[at], fault, event)
+        self._check_ends(rows, found)
+        return found
+
+    def _check_ends(self, rows: list[int], found: Ragged) -> None:
+        ends = np.zeros(len(rows))
+        full = found.starts[1:] > found.starts[:-1]
+        ends[full] = found.times[found.starts[1:][full] - 1]
+        wrong = ends != self._file.tables["ends"][rows]
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            must = f"the last event must be at {self._file.tables['ends'][rows[at]]} s, as the table says"
+            damaged(self.path, f"recording {rows[at]}", must, f"{ends[at]} s")
 
     def _refuse(self, row: int, fault: str, event: int) -> NoReturn:
         if fault == "size":
-            n = int(np.diff(self._file.tables["pointers"])[row])
-            damaged(self.path, f"recording {row}", f"its words must be those of {n} events", "others")
+            must = f"its words must be those of {self._counts[row]} events"
+            damaged(self.path, f"recording {row}", must, "others")
         must = {
             "times": f"times must be finite numbers of {self.time_type} and not negative or decrease",
             "units": f"units must be in 0 .. {self.n_units - 1}",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snntrace.datasets.ragged import Ragged
 from snntrace.datasets.shd_decoding import HALVES
 from snntrace.events.rows import compiled
 
@@ -185,6 +186,37 @@ def unpack_both(
     return (UNITS if event < units.size else FINE), event
 
 
+@compiled
+def unpack_each(
+    words: Any,
+    places: Any,
+    starts: Any,
+    how: int,
+    scale: float,
+    halves: Any,
+    limit: int,
+    n_units: int,
+    times: Any,
+    units: Any,
+) -> Any:
+    """Write the events of several recordings; return which one is wrong, what is, and at which event."""
+    for row in range(starts.size - 1):
+        first, last = starts[row], starts[row + 1]
+        fault, event = unpack_both(
+            words[places[row] : places[row + 1]],
+            how,
+            scale,
+            halves,
+            limit,
+            n_units,
+            times[first:last],
+            units[first:last],
+        )
+        if fault:
+            return row, fault, event
+    return starts.size - 1, FINE, 0
+
+
 def pack(times: NDArray[Any], units: NDArray[Any]) -> NDArray[np.uint64]:
     """Pack a recording.
 
@@ -223,29 +255,33 @@ def pack(times: NDArray[Any], units: NDArray[Any]) -> NDArray[np.uint64]:
 
 def unpack(
     words: NDArray[np.uint64],
+    places: NDArray[np.int64],
     dtype: np.dtype[Any],
     scale: float,
     n_units: int,
-    times: NDArray[np.float64],
-    units: NDArray[np.int64],
-) -> tuple[str, int]:
-    """Unpack a recording, and check it.
+    found: Ragged,
+) -> tuple[int, str, int]:
+    """Unpack recordings, and check them.
 
     Parameters
     ----------
     words : uint64 array
-        What `pack` gave.
+        What `pack` gave for each, one after the other.
+    places : int64 array of shape (n_recordings + 1,)
+        The words of recording ``i`` are ``places[i] .. places[i + 1] - 1``.
     dtype : dtype
         How times are stored.
     scale : float, in s
         What a stored time of 1 stands for; of integers.
     n_units : int
         Number of units.
-    times, units : float64 (in s) and int64 arrays of shape (n_events,)
-        Results.
+    found : Ragged
+        Recordings of the right lengths; their events are written.
 
     Returns
     -------
+    row : int
+        Which recording is wrong.
     fault : {'', 'size', 'times', 'units'}
         What is wrong.
     event : int
@@ -254,14 +290,16 @@ def unpack(
     Examples
     --------
     >>> words = pack(np.array([5, 7], "<u4"), np.array([3, 0], "<u2"))
-    >>> times, units = np.empty(2), np.empty(2, np.int64)
-    >>> unpack(words, np.dtype("<u4"), 0.5, 4, times, units), times, units
-    (('', 2), array([2.5, 3.5]), array([3, 0]))
-    >>> unpack(words, np.dtype("<u4"), 0.5, 3, times, units)
-    ('units', 0)
+    >>> found, places = Ragged.empty([2]), np.array([0, len(words)])
+    >>> unpack(words, places, np.dtype("<u4"), 0.5, 4, found), found[0]
+    ((1, '', 0), (array([2.5, 3.5]), array([3, 0])))
+    >>> unpack(words, places, np.dtype("<u4"), 0.5, 3, found)
+    (0, 'units', 0)
     """
     how = {"u": SCALED, "f": LOOKED_UP if dtype.itemsize == 2 else AS_BITS}[dtype.kind]
-    fault, event = unpack_both(words, how, scale, HALVES, LIMITS[dtype], n_units, times, units)
+    row, fault, event = unpack_each(
+        words, places, found.starts, how, scale, HALVES, LIMITS[dtype], n_units, found.times, found.units
+    )
     if dtype == np.float32:
-        times[:] = times.view(np.int64).astype(np.uint32).view(np.float32)
-    return FAULTS[fault], event
+        found.times[:] = found.times.view(np.int64).astype(np.uint32).view(np.float32)
+    return row, FAULTS[fault], event

@@ -4,6 +4,7 @@ import pytest
 
 from snntrace import Spikes
 from snntrace.datasets import SaccadeDigits, SpikeFile, batches, bin_batch, by_group
+from snntrace.datasets.past_cache import LARGE
 
 DT = 4 * u.ms
 
@@ -133,6 +134,52 @@ def test_events_are_the_same_batches_in_another_layout(options):
             np.testing.assert_array_equal(getattr(two, name), getattr(one, name))
 
 
+@pytest.mark.parametrize("name", ["int16", "uint8"])
+def test_integers_hold_the_same_counts_and_refuse_larger_ones(name):
+    class Bursts(Clicks):
+        """Recording i has i events in one bin."""
+
+        def events(self, index):
+            return np.full(index, 0.01), np.zeros(index, np.int64)
+
+    most = np.iinfo(name).max
+    data = Bursts(most + 2)
+    rows = [most, 3, 0]
+    (one,), (two,) = (list(batches(data, rows, 3, DT, dtype=dtype)) for dtype in ("float32", name))
+    assert (one.x.dtype, two.x.dtype) == (np.float32, name)
+    np.testing.assert_array_equal(one.x, two.x)
+    assert two.x.max() == most
+    with pytest.raises(ValueError, match=f"got dtype={name} and more than {most} of them. Give dtype="):
+        next(iter(batches(data, [most + 1], 1, DT, dtype=name)))
+    assert next(iter(batches(data, [most + 1], 1, DT, dtype=name, binary=True))).x.sum() == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"pool": 2}, {"binary": True}, {"n_steps": 3}, {"count": 2}])
+@pytest.mark.parametrize("dense", [True, False])
+def test_events_in_any_order_and_any_type_are_binned_as_they_are_one_by_one(options, dense):
+    rng = np.random.default_rng(0)
+    shuffled = [
+        (rng.random(n) * 0.03, rng.integers(0, 6, n)) for n in (0, 40, 1, 0, 25, 60, 0)
+    ]  # fmt: skip
+
+    class Shuffled(Clicks):
+        def events(self, index):
+            times, units = shuffled[index]
+            # Half of them in types that kernels do not read.
+            return (times, units) if index % 2 else (times.astype(np.float32), units.astype(np.uint8))
+
+    data = Shuffled(7)
+    width = None if "count" in options else DT
+    layout = "dense" if dense else "events"
+    (batch,) = batches(data, range(7), 7, width, shuffle=False, layout=layout, **options)
+    wanted = bin_batch(
+        [data.events(i) for i in range(7)], n_units=6, dt=width, **{"n_steps": batch.x.shape[0]} | options
+    )
+    assert wanted.x.sum() > 20
+    np.testing.assert_array_equal(batch.x if dense else batch.x.dense(), wanted.x)
+    np.testing.assert_array_equal(batch.lengths, wanted.lengths)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -150,6 +197,8 @@ def test_events_are_the_same_batches_in_another_layout(options):
             {"layout": "sparse"},
             r"layout must be one of \('dense', 'events'\), got layout='sparse'",
         ),
+        (([1], 1, DT), {"dtype": "int8"}, r"dtype must be one of .*, got dtype='int8'"),
+        (([1], 1, DT), {"dtype": "uint8", "layout": "events"}, "dtype must be left out for events"),
         (([1], 1, 0 * u.ms), {}, "one positive finite time"),
     ],
 )
@@ -211,3 +260,25 @@ def test_a_batch_that_is_held_is_never_written_to_and_others_share_memory(prefet
     for view, copy in zip(held, copies, strict=True):
         np.testing.assert_array_equal(view, copy)
     assert len(held) <= len(places) < 15
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "uint8"])
+@pytest.mark.parametrize("channels", [2311, 64, 13])
+def test_a_batch_larger_than_caches_counts_the_same(dtype, channels):
+    n_steps, size, rng = 400, {2311: 5, 64: 170, 13: 840}[channels], np.random.default_rng(channels)
+    recordings = [
+        (np.sort(rng.integers(0, n_steps, 300) * 0.004), rng.integers(0, channels, 300)) for _ in range(size)
+    ]
+
+    class Many(Clicks):
+        n_units = channels
+
+        def events(self, index):
+            return recordings[index]
+
+    loader = batches(Many(size), range(size), size, DT, n_steps=n_steps, shuffle=False, dtype=dtype)
+    expected = bin_batch(recordings, n_units=channels, dt=DT, n_steps=n_steps)
+    batch = next(iter(loader))
+    assert batch.x.nbytes > LARGE, "others do not go past the caches"
+    assert batch.x.dtype == dtype
+    np.testing.assert_array_equal(batch.x, expected.x)

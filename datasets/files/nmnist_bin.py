@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import contents, damaged
 from snntrace.datasets.files.events import MICROSECOND, Events
+from snntrace.datasets.ragged import Ragged
 from snntrace.events.rows import compiled
 
 BYTES = 5
@@ -53,17 +55,17 @@ def decode(raw: Any, width: int, height: int, ordered: bool, t: Any, x: Any, y: 
 
 
 @compiled
-def decode_units(raw: Any, width: int, height: int, times: Any, units: Any) -> int:
+def decode_units(raw: Any, starts: Any, width: int, height: int, times: Any, units: Any) -> int:
     """Write all events as seconds and units, without a branch; return a negative number if one needs care."""
-    n, five = np.uint64(raw.size // 5), np.uint64(5)
-    doubtful, last = 0, 0
-    for k in range(n):
-        i = k * five
-        column, row, polarity, time = event_at(raw, i)
-        doubtful |= (width - 1 - column) | (height - 1 - row) | (time - last)
-        last = time
-        times[k] = time * MICROSECOND
-        units[k] = (polarity * height + row) * width + column
+    five, doubtful = np.uint64(5), 0
+    for file in range(starts.size - 1):
+        last = 0
+        for k in range(np.uint64(starts[file]), np.uint64(starts[file + 1])):
+            column, row, polarity, time = event_at(raw, k * five)
+            doubtful |= (width - 1 - column) | (height - 1 - row) | (time - last)
+            last = time
+            times[k] = time * MICROSECOND
+            units[k] = (polarity * height + row) * width + column
     return doubtful
 
 
@@ -152,18 +154,22 @@ def decoded(
 
 
 def units_of(
-    who: str, path: str, raw: NDArray[np.uint8], sensor: tuple[int, int], ordered: bool
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the events of a file's bytes as times and units.
+    who: str,
+    paths: Sequence[str],
+    pieces: Sequence[NDArray[np.uint8]],
+    sensor: tuple[int, int],
+    ordered: bool,
+) -> Ragged:
+    """Return the events of several files' bytes as times and units.
 
     Parameters
     ----------
     who : str
         Name of the caller, for the messages.
-    path : str
-        The file, for the messages.
-    raw : uint8 array
-        Its bytes.
+    paths : sequence of str
+        The files, for the messages.
+    pieces : sequence of uint8 arrays
+        Their bytes.
     sensor : (int, int), in pixels
         Width and height.
     ordered : bool
@@ -171,17 +177,16 @@ def units_of(
 
     Returns
     -------
-    times : float64 array of shape (n_events,), in s
-        When.
-    units : int64 array of shape (n_events,)
-        Which unit, as `Events.units` counts them.
+    Ragged
+        The events; units as `Events.units` counts them.
     """
-    size = raw.size // BYTES
-    times, units = np.empty(size), np.empty(size, np.int64)
-    if decode_units(raw, sensor[0], sensor[1], times, units) >= 0 and raw.size == size * BYTES:
-        return times, units
-    events = decoded(who, path, raw, sensor, ordered)
-    return events.seconds, events.units()
+    if all(raw.size % BYTES == 0 for raw in pieces):
+        found = Ragged.empty(raw.size // BYTES for raw in pieces)
+        raw = np.concatenate([np.zeros(0, np.uint8), *pieces])
+        if decode_units(raw, found.starts, sensor[0], sensor[1], found.times, found.units) >= 0:
+            return found
+    each = [decoded(who, path, raw, sensor, ordered) for path, raw in zip(paths, pieces, strict=True)]
+    return Ragged.joined([(events.seconds, events.units()) for events in each])
 
 
 def refuse_fault(
