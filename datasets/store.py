@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.hdf5 import FOREIGN
-from snntrace.datasets.ragged import EventList, Ragged, starts_of
+from snntrace.datasets.ragged import EventList, Ragged
 from snntrace.datasets.store_file import StoreFile
 from snntrace.datasets.store_layout import FORMAT, TIMES, WHO, StoreInfo, damaged
 from snntrace.datasets.store_packing import unpack
@@ -252,11 +252,10 @@ class SpikeStore:
         return int(self._rows[row])
 
     def _read(self, rows: list[int]) -> Ragged:
-        pieces = [self._file.words(row) for row in rows]
+        words, starts = self._file.words(rows)
         found = Ragged.empty(self._counts[rows])
-        words = np.concatenate([np.zeros(0, np.uint64), *pieces])
         dtype, scale = TIMES[self._file.time_type]
-        at, fault, event = unpack(words, starts_of(map(len, pieces)), dtype, scale, self.n_units, found)
+        at, fault, event = unpack(words, starts, dtype, scale, self.n_units, found)
         if fault:
             self._refuse(rows[at], fault, event)
         self._check_ends(rows, found)

@@ -14,8 +14,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.datasets.files.contents import FLAGS, expect, mapped, read_at
+from snntrace.datasets.files.contents import FLAGS, expect, mapped
 from snntrace.datasets.hdf5 import FOREIGN, own_table
+from snntrace.datasets.ragged import starts_of
+from snntrace.datasets.scattered import read_places
 from snntrace.datasets.store_layout import (
     AGAIN,
     FORMAT,
@@ -97,7 +99,7 @@ class StoreFile:
         """
         self.__dict__ |= state
         self._opening = threading.Lock()
-        self._verified = bytearray(len(self))
+        self._verified = np.zeros(len(self), np.bool_)
 
     def __len__(self) -> int:
         """Return the number of recordings.
@@ -123,38 +125,42 @@ class StoreFile:
         rows : sequence of int
             Which.
         """
-        places = self.tables["places"]
-        for row in rows:
+        which, places = np.asarray(rows, np.int64), self.tables["places"]
+        for row in which[~self._verified[which]].tolist():
             start, stop = places[row : row + 2].tolist()
-            if stop > start and not self._verified[row]:
+            if stop > start:
                 expect(self._opened(), self._start + WORD * start, WORD * (stop - start))
 
-    def words(self, row: int) -> NDArray[np.uint64]:
-        """Return a recording as it is on disk.
+    def words(self, rows: Sequence[int]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Return recordings as they are on disk.
 
         Parameters
         ----------
-        row : int
+        rows : sequence of int
             Which.
 
         Returns
         -------
-        uint64 array
-            Its words; they cannot be written to.
+        words : uint64 array
+            Their words, one recording after the other.
+        starts : int64 array of shape (n_rows + 1,)
+            Where the words of each start, and where the last ones end.
         """
-        handle = self._opened()
-        start, stop = self.tables["places"][row : row + 2].tolist()
-        size = WORD * (stop - start)
-        data = read_at(handle, size, self._start + WORD * start)
-        if len(data) != size:
-            self._refuse(row, "recordings must be whole", f"{len(data)} of {size} bytes")
+        handle, which, table = self._opened(), np.asarray(rows, np.int64), self.tables["places"]
+        first = table[which]
+        starts = starts_of(table[which + 1] - first)
+        words = np.empty(starts[-1], "<u8")
+        part = read_places(handle, self._start + WORD * first, WORD * starts, words.view(np.uint8))
+        if part < len(which):
+            got = f"the end of the file in {WORD * (starts[part + 1] - starts[part])} bytes"
+            self._refuse(rows[part], "recordings must be whole", got)
         # Once: later reads of a file that has not changed take a third less so.
-        if not self._verified[row]:
-            if zlib.crc32(data) != self.tables["sums"][row]:
+        for part in np.flatnonzero(~self._verified[which]).tolist():
+            if zlib.crc32(words[starts[part] : starts[part + 1]].data) != self.tables["sums"][rows[part]]:
                 must = "recordings must have the checksum that was written with them"
-                self._refuse(row, must, "another one")
-            self._verified[row] = 1
-        return np.frombuffer(data, "<u8")
+                self._refuse(rows[part], must, "another one")
+            self._verified[rows[part]] = True
+        return words, starts
 
     def _refuse(self, row: int, must: str, got: str) -> None:
         place = self._start + WORD * int(self.tables["places"][row])
@@ -194,7 +200,7 @@ class StoreFile:
         self.tables = self._tables(file, size)
         n_words = self._read_events(file, size)
         self._check_tables(n_words)
-        self._verified = bytearray(len(self))
+        self._verified = np.zeros(len(self), np.bool_)
 
     def _check_version(self, file: Any) -> None:
         found, version = file.attrs.get("format"), file.attrs.get("version")

@@ -342,7 +342,7 @@ class StoreWriter:
         self._note(sizes, words, *known, groups, names)
         try:
             for row in range(n):
-                self._open_events().write(old.words(row).tobytes())
+                self._open_events().write(old.words([row])[0].tobytes())
         except OSError as error:
             raise unwritable(WHO, self.path, error) from error
 

@@ -25,9 +25,11 @@ from snntrace.datasets import (
     convert,
     export_shd,
     open_dataset,
+    scattered,
     store_file,
 )
 from snntrace.datasets.files import DataFileError, contents
+from snntrace.datasets.scattered import read_places
 from snntrace.datasets.store_layout import encode_times
 from snntrace.datasets.store_packing import pack
 
@@ -324,13 +326,13 @@ def large(path):
 
 def test_a_batch_is_read_without_reading_the_rest(tmp_path, monkeypatch):
     path = large(tmp_path / "a")
-    store, amounts, read = SpikeStore(path), [], os.pread
+    store, amounts = SpikeStore(path), []
 
-    def counted(handle, size, place):
-        amounts.append(size)
-        return read(handle, size, place)
+    def counted(handle, places, starts, found):
+        amounts.extend(np.diff(starts).tolist())
+        return read_places(handle, places, starts, found)
 
-    monkeypatch.setattr(os, "pread", counted)
+    monkeypatch.setattr(store_file, "read_places", counted)
     rows = np.random.default_rng(1).choice(2000, 16, replace=False)
     assert sum(len(units) for _, units in store.events_of(rows)) == 16 * 500
     assert len(amounts) == 16
@@ -401,6 +403,7 @@ def short(monkeypatch, most):
 
 def test_a_recording_is_read_in_as_many_calls_as_it_takes(path, monkeypatch):
     asked = short(monkeypatch, 1000)
+    monkeypatch.setattr(scattered, "AT_ONCE", False)
     monkeypatch.setattr(contents, "PIECE", 3000)
     store = SpikeStore(path)
     for row, (times, units) in enumerate(some()):
@@ -410,13 +413,15 @@ def test_a_recording_is_read_in_as_many_calls_as_it_takes(path, monkeypatch):
     assert len(asked) > 24
 
 
-def test_a_recording_that_ends_early_is_refused_at_every_read(path, monkeypatch):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_recording_that_ends_early_is_refused_at_every_read(path, monkeypatch, at_once):
+    monkeypatch.setattr(scattered, "AT_ONCE", at_once)
     store = SpikeStore(path)
     store.events(3)
-    monkeypatch.setattr(os, "pread", lambda handle, size, place: b"")
+    os.truncate(path, store._file._start + 8)
     for row in (3, 4):
-        with pytest.raises(DataFileError, match=rf"must be whole, got 0 of \d+ bytes .*recording {row}"):
-            store.events(row)
+        with pytest.raises(DataFileError, match=rf"be whole, got the end .* \(recording {row}\)"):
+            store.events_of([row, 2, 3])
 
 
 def test_only_what_has_events_is_read_ahead(tmp_path, monkeypatch):
