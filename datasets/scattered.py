@@ -24,15 +24,12 @@ pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, type
 
 @compiled
 def read_each(handle: int, places: Any, starts: Any, found: Any) -> int:
-    """Read bytes from each place; return the first part that could not be read as a whole."""
+    """Read bytes from each place; return the first part that one call did not read as a whole."""
     for part in range(places.size):
-        done, size = 0, starts[part + 1] - starts[part]
-        while done < size:
-            to = np.uintp(found.ctypes.data + starts[part] + done)
-            n = pread(np.int32(handle), to, np.uintp(size - done), places[part] + done)
-            if n <= 0:
-                return part
-            done += n
+        start, size = starts[part], starts[part + 1] - starts[part]
+        to = np.uintp(found.ctypes.data + start)
+        if size and pread(np.int32(handle), to, np.uintp(size), places[part]) != size:
+            return part
     return int(places.size)
 
 
