@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import contents, expect_file
-from snntrace.datasets.files.nmnist_bin import units_of
+from snntrace.datasets.files.nmnist_bin import units_of, units_of_each
 from snntrace.datasets.ragged import EventList, Ragged
 
 
@@ -76,7 +76,8 @@ class BinRecordings:
         IndexError
             If there is no such recording.
         """  # noqa: DOC502
-        return self._read([self._row(index)])[0]
+        row = self._row(index)
+        return units_of(self.who, self.files[row], self._piece(row), self.sensor, self.ordered)
 
     def events_of(self, indices: Iterable[int]) -> Ragged:
         """Return the events of several recordings, whose files the system reads side by side.
@@ -96,7 +97,8 @@ class BinRecordings:
             if self._bytes is None and not self._expected[row]:
                 expect_file(self.files[row])
                 self._expected[row] = 1
-        return self._read(rows)
+        files, pieces = [self.files[row] for row in rows], [self._piece(row) for row in rows]
+        return units_of_each(self.who, files, pieces, self.sensor, self.ordered)
 
     def _row(self, index: int) -> int:
         row = operator.index(index)
@@ -107,12 +109,10 @@ class BinRecordings:
             )
         return row
 
-    def _read(self, rows: list[int]) -> Ragged:
+    def _piece(self, row: int) -> NDArray[np.uint8]:
         if self._bytes is None:
-            pieces = [contents(self.files[row], self.who) for row in rows]
-        else:
-            pieces = [self._bytes[self._pointers[row] : self._pointers[row + 1]] for row in rows]
-        return units_of(self.who, [self.files[row] for row in rows], pieces, self.sensor, self.ordered)
+            return contents(self.files[row], self.who)
+        return self._bytes[self._pointers[row] : self._pointers[row + 1]]
 
     @cached_property
     def scan(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

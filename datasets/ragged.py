@@ -138,5 +138,5 @@ def starts_of(lengths: Iterable[int] | NDArray[Any]) -> NDArray[np.int64]:
     """
     sizes = lengths if isinstance(lengths, np.ndarray) else np.fromiter(lengths, np.int64)
     starts = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum(sizes, out=starts[1:])
+    sizes.cumsum(out=starts[1:])
     return starts

@@ -28,7 +28,7 @@ def read_each(handle: int, places: Any, starts: Any, found: Any) -> int:
     for part in range(places.size):
         start, size = starts[part], starts[part + 1] - starts[part]
         to = np.uintp(found.ctypes.data + start)
-        if size and pread(np.int32(handle), to, np.uintp(size), places[part]) != size:
+        if pread(np.int32(handle), to, np.uintp(size), places[part]) != size:
             return part
     return int(places.size)
 

@@ -255,26 +255,19 @@ class SpikeStore:
         words, starts = self._file.words(rows)
         found = Ragged.empty(self._counts[rows])
         dtype, scale = TIMES[self._file.time_type]
-        at, fault, event = unpack(words, starts, dtype, scale, self.n_units, found)
+        ends = self._file.tables["ends"][rows]
+        at, fault, event = unpack(words, starts, dtype, scale, self.n_units, ends, found)
         if fault:
-            self._refuse(rows[at], fault, event)
-        self._check_ends(rows, found)
+            self._refuse(rows[at], fault, event, found[at][0])
         return found
 
-    def _check_ends(self, rows: list[int], found: Ragged) -> None:
-        ends = np.zeros(len(rows))
-        full = found.starts[1:] > found.starts[:-1]
-        ends[full] = found.times[found.starts[1:][full] - 1]
-        wrong = ends != self._file.tables["ends"][rows]
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            must = f"the last event must be at {self._file.tables['ends'][rows[at]]} s, as the table says"
-            damaged(self.path, f"recording {rows[at]}", must, f"{ends[at]} s")
-
-    def _refuse(self, row: int, fault: str, event: int) -> NoReturn:
+    def _refuse(self, row: int, fault: str, event: int, times: NDArray[np.float64]) -> NoReturn:
         if fault == "size":
             must = f"its words must be those of {self._counts[row]} events"
             damaged(self.path, f"recording {row}", must, "others")
+        if fault == "end":
+            must = f"the last event must be at {self._file.tables['ends'][row]} s, as the table says"
+            damaged(self.path, f"recording {row}", must, f"{times[-1] if times.size else 0.0} s")
         must = {
             "times": f"times must be finite numbers of {self.time_type} and not negative or decrease",
             "units": f"units must be in 0 .. {self.n_units - 1}",

@@ -22,9 +22,10 @@ GROUP, LANES = 256, 4
 PACKING = f"widths, first time, steps of time, units; {GROUP} numbers in {LANES} lanes"
 """What a file says of it."""
 
-SCALED, LOOKED_UP, AS_BITS = 0, 1, 2
-FAULTS = ("", "size", "times", "units")
-FINE, SIZE, TIMES, UNITS = range(4)
+HOW = {"u4": 0, "f2": 1, "f4": 2, "f8": 3}
+SCALED, LOOKED_UP, SINGLE, DOUBLE = HOW.values()
+FAULTS = ("", "size", "times", "units", "end")
+FINE, SIZE, TIMES, UNITS, END = range(len(FAULTS))
 LIMITS = {
     np.dtype(kind): int(np.array(last, kind).view(f"<u{kind[2]}"))
     for kind, last in (
@@ -116,7 +117,7 @@ def unpack_column(words: Any, widths: Any, first: int, numbers: Any) -> int:
 def add_up(steps: Any, how: int, scale: float, halves: Any, first: int, limit: int, times: Any) -> bool:
     """Write the times, to the memory of the steps; tell whether all of them can be."""
     # A sign bit: of a number that is negative, or larger than the limit.
-    time, doubtful = first, first | (limit - first)
+    time, doubtful, singles = first, first | (limit - first), times.view(np.float32)
     for i in range(steps.size):
         step = steps[i]
         time += step
@@ -127,6 +128,9 @@ def add_up(steps: Any, how: int, scale: float, halves: Any, first: int, limit: i
             times[i] = halves[time & HALF]
         else:
             steps[i] = time
+            if how == SINGLE:
+                # The lower half of the number, which is not written to before it is read.
+                times[i] = singles[2 * i]
     return doubtful >= 0
 
 
@@ -196,6 +200,7 @@ def unpack_each(
     halves: Any,
     limit: int,
     n_units: int,
+    ends: Any,
     times: Any,
     units: Any,
 ) -> Any:
@@ -214,6 +219,9 @@ def unpack_each(
         )
         if fault:
             return row, fault, event
+        end = times[last - 1] if last > first else 0.0
+        if end != ends[row]:
+            return row, END, last - first
     return starts.size - 1, FINE, 0
 
 
@@ -259,6 +267,7 @@ def unpack(
     dtype: np.dtype[Any],
     scale: float,
     n_units: int,
+    ends: NDArray[np.float64],
     found: Ragged,
 ) -> tuple[int, str, int]:
     """Unpack recordings, and check them.
@@ -275,6 +284,8 @@ def unpack(
         What a stored time of 1 stands for; of integers.
     n_units : int
         Number of units.
+    ends : float64 array of shape (n_recordings,), in s
+        Time of the last event of each; 0 if there is none.
     found : Ragged
         Recordings of the right lengths; their events are written.
 
@@ -282,7 +293,7 @@ def unpack(
     -------
     row : int
         Which recording is wrong.
-    fault : {'', 'size', 'times', 'units'}
+    fault : {'', 'size', 'times', 'units', 'end'}
         What is wrong.
     event : int
         Where: times and units must be of their type, times finite, not negative and not decreasing.
@@ -291,15 +302,13 @@ def unpack(
     --------
     >>> words = pack(np.array([5, 7], "<u4"), np.array([3, 0], "<u2"))
     >>> found, places = Ragged.empty([2]), np.array([0, len(words)])
-    >>> unpack(words, places, np.dtype("<u4"), 0.5, 4, found), found[0]
+    >>> unpack(words, places, np.dtype("<u4"), 0.5, 4, np.array([3.5]), found), found[0]
     ((1, '', 0), (array([2.5, 3.5]), array([3, 0])))
-    >>> unpack(words, places, np.dtype("<u4"), 0.5, 3, found)
+    >>> unpack(words, places, np.dtype("<u4"), 0.5, 3, np.array([3.5]), found)
     (0, 'units', 0)
     """
-    how = {"u": SCALED, "f": LOOKED_UP if dtype.itemsize == 2 else AS_BITS}[dtype.kind]
+    how, limit = HOW[dtype.str[1:]], LIMITS[dtype]
     row, fault, event = unpack_each(
-        words, places, found.starts, how, scale, HALVES, LIMITS[dtype], n_units, found.times, found.units
+        words, places, found.starts, how, scale, HALVES, limit, n_units, ends, found.times, found.units
     )
-    if dtype == np.float32:
-        found.times[:] = found.times.view(np.int64).astype(np.uint32).view(np.float32)
     return row, FAULTS[fault], event

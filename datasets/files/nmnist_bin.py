@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import contents, damaged
 from snntrace.datasets.files.events import MICROSECOND, Events
-from snntrace.datasets.ragged import Ragged
+from snntrace.datasets.ragged import EventList, Ragged
 from snntrace.events.rows import compiled
 
 BYTES = 5
@@ -154,13 +154,47 @@ def decoded(
 
 
 def units_of(
+    who: str, path: str, raw: NDArray[np.uint8], sensor: tuple[int, int], ordered: bool
+) -> EventList:
+    """Return the events of a file's bytes as times and units.
+
+    Parameters
+    ----------
+    who : str
+        Name of the caller, for the messages.
+    path : str
+        The file, for the messages.
+    raw : uint8 array
+        Its bytes.
+    sensor : (int, int), in pixels
+        Width and height.
+    ordered : bool
+        Refuse a file in which time goes backwards.
+
+    Returns
+    -------
+    times : float64 array of shape (n_events,), in s
+        When.
+    units : int64 array of shape (n_events,)
+        Which unit, as `Events.units` counts them.
+    """
+    n = raw.size // BYTES
+    if n * BYTES == raw.size:
+        times, units = np.empty(n), np.empty(n, np.int64)
+        if decode_units(raw, np.array([0, n]), sensor[0], sensor[1], times, units) >= 0:
+            return times, units
+    events = decoded(who, path, raw, sensor, ordered)
+    return events.seconds, events.units()
+
+
+def units_of_each(
     who: str,
     paths: Sequence[str],
     pieces: Sequence[NDArray[np.uint8]],
     sensor: tuple[int, int],
     ordered: bool,
 ) -> Ragged:
-    """Return the events of several files' bytes as times and units.
+    """Return the events of several files' bytes.
 
     Parameters
     ----------
@@ -178,15 +212,15 @@ def units_of(
     Returns
     -------
     Ragged
-        The events; units as `Events.units` counts them.
+        As `units_of` gives them.
     """
     if all(raw.size % BYTES == 0 for raw in pieces):
         found = Ragged.empty(raw.size // BYTES for raw in pieces)
         raw = np.concatenate([np.zeros(0, np.uint8), *pieces])
         if decode_units(raw, found.starts, sensor[0], sensor[1], found.times, found.units) >= 0:
             return found
-    each = [decoded(who, path, raw, sensor, ordered) for path, raw in zip(paths, pieces, strict=True)]
-    return Ragged.joined([(events.seconds, events.units()) for events in each])
+    both = zip(paths, pieces, strict=True)
+    return Ragged.joined([units_of(who, path, raw, sensor, ordered) for path, raw in both])
 
 
 def refuse_fault(
