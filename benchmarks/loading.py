@@ -58,6 +58,7 @@ CASES: dict[str, dict[str, list[str]]] = {
         "snntrace": ["nmnist"],
         "snntrace, no other thread": ["nmnist", "--prefetch", "0", "--workers", "1"],
         "snntrace, spike store": ["store"],
+        "snntrace, spike store, int16": ["store", "--dtype", "int16"],
         "snntrace, spike store, kept in memory": ["store", "--cache"],
         "snntrace, as events": ["nmnist", "--layout", "events"],
         "snntrace, spike store, as events": ["store", "--layout", "events"],

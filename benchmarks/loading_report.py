@@ -54,6 +54,7 @@ def targets_of(results: dict[str, Any]) -> list[Target]:
             (SPOKEN, "snntrace", 10, (LATER,)),
             (CAMERA, "snntrace", 5, (FIRST, LATER)),
             (ALONE, "snntrace", 5, (FIRST, LATER)),
+            (CAMERA, "snntrace, spike store", 20, (LATER,)),
             (CAMERA, "snntrace, spike store, as events", 20, (LATER,)),
             (CAMERA, "snntrace, spike store, kept in memory", 20, (LATER,)),
         )
