@@ -263,7 +263,9 @@ def numbered(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     (('9', '10'), array([1, 0, 1]))
     """
     whole = all(name.isascii() and name.isdigit() for name in names)
-    distinct = sorted(set(names), key=lambda name: (int(name), name) if whole else (0, name))
+    # Of any number of digits, which Python does not make an integer of.
+    by_size = {name: (len(name.lstrip("0")), name.lstrip("0")) if whole else (0, "") for name in names}
+    distinct = sorted(by_size, key=lambda name: (*by_size[name], name))
     places = {name: place for place, name in enumerate(distinct)}
     return tuple(distinct), np.array([places[name] for name in names], np.int64)
 
@@ -329,19 +331,20 @@ def from_table(folder: Path) -> list[Recording]:
     table = folder / TABLE
     try:
         text = io.StringIO(contents(table, WHO).tobytes().decode("utf-8-sig"), newline="")
-        rows = [[cell.strip() for cell in row] for row in csv.reader(text)]
+        table_rows = csv.reader(text)
+        rows = [(table_rows.line_num, [cell.strip() for cell in row]) for row in table_rows]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataFileError(
             f"{WHO}: the table must be text in UTF-8, got {error} in {table}. Save it so."
         ) from error
-    columns = rows[0] if rows else []
+    columns = rows[0][1] if rows else []
     if not COLUMNS.issubset(columns) or len(set(columns)) != len(columns):
         raise DataFileError(
             f"{WHO}: the table must start with its columns, file and label among them, got {columns} in line "
             f"1 of {table}. Write them there."
         )
     found = []
-    for line, row in enumerate(rows[1:], start=2):
+    for line, row in rows[1:]:
         if not any(row):
             continue
         cells = dict(zip(columns, row, strict=False))

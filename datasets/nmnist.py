@@ -153,7 +153,9 @@ class NMNIST:
     def numbers(self) -> NDArray[np.int64]:
         """The picture's number in this part of MNIST, from 1; 0 for a file that has another name."""
         stems = [Path(file).stem for file in self._recordings.files]
-        return np.array([int(stem) if stem.isascii() and stem.isdigit() else 0 for stem in stems], np.int64)
+        whole = (stem.isascii() and stem.isdigit() and len(stem) < 10 for stem in stems)
+        pairs = zip(stems, whole, strict=True)
+        return np.array([int(stem) if possible else 0 for stem, possible in pairs], np.int64)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

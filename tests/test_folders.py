@@ -6,6 +6,7 @@ import pytest
 
 from snntrace.datasets import SHD, SSC, EventFolder, SpikeFile, SpokenWords, open_dataset
 from snntrace.datasets.ear import listen, read_sound
+from snntrace.datasets.event_folder import numbered
 from snntrace.datasets.files import DataFileError, read_events
 
 
@@ -94,6 +95,11 @@ def test_classes_that_are_numbers_are_in_their_order(tmp_path):
     assert open_dataset(tmp_path, "recordings").class_names == ("2", "9", "10")
 
 
+def test_classes_that_are_numbers_may_have_any_number_of_digits():
+    long = "9" * 5000
+    assert numbered([long, "10", "009", "9", "9" + long])[0] == ("009", "9", "10", long, "9" + long)
+
+
 def test_parts_have_the_same_classes(tmp_path):
     recording(tmp_path / "train" / "a" / "1.bin", (1, 1, 1, 1))
     recording(tmp_path / "train" / "b" / "1.bin", (1, 1, 1, 1))
@@ -131,6 +137,7 @@ def test_a_table_gives_labels_subjects_and_parts(folder):
         ("file,label\nup/0.bin,a,b\n", "must have 2 cells"),
         ("file,label\n../up/0.bin,a\n", "must be named from the folder of the table, got '../up/0.bin'"),
         ("file,label\n/etc/passwd,a\n", "must be named from the folder of the table"),
+        ('file,label\nup/0.bin,"a\nb"\nup/1.bin\n', "must have 2 cells, .* in line 4"),
         ("file,label\nup/9.bin,a\n", "the files of the table must exist, got 'up/9.bin' in line 2"),
         ("file,label,split\nup/0.bin,a,train\nup/1.bin,a,\n", "the part must be said of all"),
     ],
