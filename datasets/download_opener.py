@@ -7,6 +7,7 @@ import http.client
 import re
 import socket
 import ssl
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -59,6 +60,20 @@ class SecureHandler(urllib.request.HTTPSHandler):
         return self.do_open(SecureConnection, req, context=ssl.create_default_context())
 
 
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another address by http or https, and never from https to an open connection."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """Return the request for the other address."""
+        allowed = ("https://",) if req.full_url.startswith("https://") else ("https://", "http://")
+        if not newurl.lower().startswith(allowed):
+            why = f"a redirection to {newurl}, which is not allowed"
+            raise urllib.error.HTTPError(req.full_url, code, why, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def opener() -> urllib.request.OpenerDirector:
     """Return what opens addresses, by the proxies of the environment.
 
@@ -67,7 +82,7 @@ def opener() -> urllib.request.OpenerDirector:
     OpenerDirector
         The opener.
     """
-    return urllib.request.build_opener(Handler, SecureHandler)
+    return urllib.request.build_opener(Handler, SecureHandler, Redirects)
 
 
 def is_unreachable(reason: object) -> bool:

@@ -40,12 +40,14 @@ class Part:
             view = view[self.file.write(view) :]
 
     def known(self) -> dict[str, Any]:
-        """Return what `begin` was told; nothing if there is none, or it was written in part."""
+        """Return what `begin` was told; nothing if there is none, or it was written in part or damaged."""
         try:
             found = json.loads(self._record.read_text())
-        except (OSError, ValueError):
+            url, version, total = (found[name] for name in ("url", "version", "total"))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        fits = isinstance(url, str) and isinstance(version, str) and version.isprintable()
+        return found if fits and (total is None or isinstance(total, int)) else {}
 
     def begin(self, **record: Any) -> None:
         """Drop all bytes, and note what the next ones are of."""

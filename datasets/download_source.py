@@ -92,6 +92,8 @@ class Source:
         str
             Nothing if it is the right file.
         """
+        if not path.is_file():
+            return "no file"
         if self.md5:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "md5").hexdigest()
@@ -106,7 +108,8 @@ class Source:
                 for _ in gunzip(path):
                     pass
                 return ""
-            with h5py.File(path, "r"):
+            # It is locked for this process, which the library would take for another one's doing.
+            with h5py.File(path, "r", locking=False):
                 return ""
         except Exception as error:
             # Whatever a reader of a damaged file stumbles over.

@@ -150,7 +150,7 @@ class Transfer:
         except urllib.error.HTTPError as error:
             error.close()
             self.answered = True
-            answer = f"answer {error.code} ({error.reason})"
+            answer = f"answer {error.code} ({' '.join(str(error.reason).split())})"
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self._drop()
                 raise Broken(answer) from error
@@ -167,6 +167,9 @@ class Transfer:
             raise Broken(f"no connection ({error.reason})") from error
         except (OSError, http.client.HTTPException) as error:
             raise Broken(f"no answer ({error or type(error).__name__})") from error
+        except ValueError as error:
+            # A redirection to what is no address.
+            raise Refused(f"no answer ({error})") from error
 
     def _receive(self, response: Any, url: str) -> None:
         """Append what a server sends."""
@@ -176,7 +179,7 @@ class Transfer:
         if missing > free:
             raise OSError(f"{free:,} bytes that are free where {missing:,} are needed")
         self.progress(self.part.size, total)
-        while True:
+        while total is None or self.part.size <= total:
             try:
                 # What one call of the system gives, so that nothing is lost if the next one fails.
                 block = response.read1(BLOCK)
@@ -198,23 +201,29 @@ class Transfer:
         if headers.get("Content-Encoding", "identity") != "identity":
             raise Refused(f"the encoding {headers['Content-Encoding']!r} that was not asked for")
         if response.status == http.client.PARTIAL_CONTENT:
-            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
+            match = re.fullmatch(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", headers.get("Content-Range", ""))
             if match is None or int(match[1]) != self.part.size:
                 self._drop()
                 raise Broken(f"another part than was asked for, {headers.get('Content-Range')!r}")
-            total = int(match[2])
-            before = self.part.known().get("total")
-            if before not in {None, total}:
+            total, known = int(match[2]), self.part.known()
+            if known.get("total") not in {None, total}:
                 self._drop()
-                raise Broken(f"a file of {total:,} bytes that had {before:,} before")
+                raise Broken(f"a file of {total:,} bytes that had {known['total']:,} before")
+            if known.get("url") == url and known.get("version") != (version := version_of(headers)) != "":
+                self._drop()
+                raise Broken(f"a part of another version of the file, {version}")
             return total
         if response.status != http.client.OK:
             raise Refused(f"answer {response.status}")
         length = headers.get("Content-Length", "")
-        whole = int(length) if length.isascii() and length.isdigit() else None
-        version = headers.get("ETag", "")
-        if not version or version.startswith("W/"):
-            # A weak tag may stay as it is while the bytes change.
-            version = headers.get("Last-Modified", "")
-        self.part.begin(url=url, version=version, total=whole)
+        whole = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
+        self.part.begin(url=url, version=version_of(headers), total=whole)
         return whole
+
+
+def version_of(headers: Any) -> str:
+    """Return what tells a version of a file from another one; nothing where the server does not say."""
+    tag = str(headers.get("ETag", ""))
+    # A weak tag may stay as it is while the bytes change.
+    version = tag if tag and not tag.startswith("W/") else str(headers.get("Last-Modified", ""))
+    return version if version.isprintable() else ""

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STALL = 3.0
+MORE = 30_000_000
 
 
 class Flaky(ThreadingHTTPServer):
     """Serves `content`, bytes or bytes for each name, and does at each request the next step of `plan`.
 
-    A step is None (well), a status, or (what, bytes): cut off or stall after so many bytes.
+    A step is None (well), a status, another address, or (what, bytes): cut off or stall after so many bytes,
+    send "more" than there is, or "deaf" to what version is asked for.
     """
 
     daemon_threads = True
@@ -20,7 +22,7 @@ class Flaky(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.plan, self.tag = content, list(plan), tag
         self.ranges, self.modified, self.encoding = ranges, modified, encoding
-        self.chunked = False
+        self.chunked, self.length = False, ""
         self.seen = []
 
     @property
@@ -39,6 +41,12 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.seen.append((self.path, dict(self.headers)))
         step = server.plan.pop(0) if server.plan else None
+        if isinstance(step, str):
+            self.send_response(302)
+            self.send_header("Location", step)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if isinstance(step, int):
             self.send_response(step)
             self.send_header("Content-Length", "4")
@@ -55,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
             content = content.get(self.path.rsplit("/", 1)[-1], b"")
         start = 0
         wanted = self.headers.get("Range", "")
-        same = self.headers.get("If-Range") in {None, server.tag, server.modified}
+        same = what == "deaf" or self.headers.get("If-Range") in {None, server.tag, server.modified}
         if server.ranges and wanted.startswith("bytes=") and same:
             start = int(wanted[6:].rstrip("-"))
             if start >= len(content):
@@ -73,14 +81,18 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         if server.encoding:
             self.send_header("Content-Encoding", server.encoding)
-        body = bytearray(content[start:])
+        self.send_body(bytearray(content[start:]), what, after)
+
+    def send_body(self, body, what, after):
         if what == "corrupt":
             body[len(body) // 2] ^= 1
-        if server.chunked:
+        if what == "more":
+            body += bytes(MORE)
+        if self.server.chunked or what == "more":
             self.send_header("Transfer-Encoding", "chunked")
             body = bytearray(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
         else:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", self.server.length or str(len(body)))
         self.end_headers()
         self.wfile.write(body[:after])
         if what == "stall":

@@ -8,14 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from flaky_server import serving
 
 from snntrace.datasets import DownloadError
 from snntrace.datasets.download import download
+from snntrace.datasets.download_opener import Redirects
 from snntrace.datasets.download_source import Source
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -214,7 +218,14 @@ def test_a_complete_part_is_checked_and_not_asked_for_again(tmp_path):
     assert not server.seen
 
 
-@pytest.mark.parametrize("record", ["", "{", "[]", "3"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        "", "{", "[]", "3", "[" * 99_999, '{"url": 3}', '{"url": "U", "version": "", "total": "x"}',
+        '{"url": "U", "version": ["a"], "total": 9}', '{"url": "U", "version": "a\\r\\nb", "total": 9}',
+        '{"url": "U", "version": "a", "total": [9]}',
+    ],
+)  # fmt: skip
 def test_a_damaged_note_is_no_obstacle(tmp_path, record):
     with serving(CONTENT) as server:
         (tmp_path / ".a.bin.part").write_bytes(CONTENT[:9])
@@ -233,6 +244,66 @@ def test_a_server_that_sends_another_part_than_asked_for_is_not_believed(tmp_pat
     with serving(CONTENT, plan=[("cut", 100_000), ("shift", None)]) as server:
         assert get(server, tmp_path).read_bytes() == CONTENT
     assert ranges(server) == [None, "bytes=100000-", None]
+
+
+@pytest.mark.parametrize(
+    "place", ["file:///etc/passwd", "ftp://127.0.0.1/a", "data:,a", "http://[::1", "//["]
+)
+def test_a_redirection_to_anything_but_the_net_is_not_followed(tmp_path, place):
+    with (
+        serving(CONTENT, plan=[place] * 9) as server,
+        pytest.raises(DownloadError, match=r"not allowed|IPv6"),
+    ):
+        get(server, tmp_path)
+    assert len(server.seen) == 1
+
+
+def test_a_redirection_to_another_server_is_followed_but_not_from_https_to_http(tmp_path):
+    with serving(CONTENT) as other, serving(b"", plan=[other.url]) as server:
+        assert get(server, tmp_path).read_bytes() == CONTENT
+    request = urllib.request.Request("https://example.org/a")
+    with pytest.raises(urllib.error.HTTPError, match="not allowed"):
+        Redirects().redirect_request(request, None, 302, "Found", {}, "http://example.org/a")
+
+
+def test_what_comes_beyond_the_end_of_the_file_is_not_waited_for(tmp_path):
+    told = []
+    with serving(CONTENT, plan=[("cut", 100_000), ("more", None)]) as server:
+        path = get(server, tmp_path, progress=lambda *step: told.append(step[0]))
+    assert path.read_bytes() == CONTENT
+    assert ranges(server) == [None, "bytes=100000-", None]
+    assert max(told) < 3_000_000
+
+
+def test_a_part_of_another_version_is_not_joined_though_the_server_gives_it(tmp_path):
+    """Nothing but the version tells of a file without a checksum, whose size is the same."""
+    first, second = tmp_path / "1.h5", tmp_path / "2.h5"
+    for path, value in ((first, 1), (second, 2)):
+        with h5py.File(path, "w") as file:
+            file["a"] = np.full(50_000, value)
+    plan = [("cut", 100_000), ("deaf", None)]
+    with serving(first.read_bytes(), plan=plan, tag='"1"') as server:
+        with pytest.raises(DownloadError):
+            get(server, tmp_path / "new", md5="", form="hdf5", attempts=1)
+        server.content, server.tag = second.read_bytes(), '"2"'
+        path = get(server, tmp_path / "new", md5="", form="hdf5")
+    assert path.read_bytes() == second.read_bytes()
+    assert ranges(server) == [None, "bytes=100000-", None]
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-5", "x"])
+def test_a_size_that_is_none_is_no_obstacle(tmp_path, length):
+    with serving(CONTENT) as server:
+        server.length = length
+        assert get(server, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_has_the_name_of_the_file_and_is_none_is_kept_and_named(tmp_path, make):
+    make(tmp_path / "a.bin")
+    with serving(CONTENT) as server, pytest.raises(FileExistsError, match=r"a\.bin must be .*, got no file"):
+        get(server, tmp_path)
+    assert left(tmp_path) == ["a.bin"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -390,6 +461,7 @@ def test_two_threads_ask_once(tmp_path):
 OTHER = """
 import hashlib, pathlib, sys
 from snntrace.datasets.download import download
+from snntrace.datasets.download_opener import Redirects
 from snntrace.datasets.download_source import Source
 path = download(Source("a.bin", (sys.argv[1],), sys.argv[2]), sys.argv[3], timeout=0.4, wait=0.01)
 print(hashlib.md5(path.read_bytes()).hexdigest())
