@@ -461,7 +461,6 @@ def test_two_threads_ask_once(tmp_path):
 OTHER = """
 import hashlib, pathlib, sys
 from snntrace.datasets.download import download
-from snntrace.datasets.download_opener import Redirects
 from snntrace.datasets.download_source import Source
 path = download(Source("a.bin", (sys.argv[1],), sys.argv[2]), sys.argv[3], timeout=0.4, wait=0.01)
 print(hashlib.md5(path.read_bytes()).hexdigest())
