@@ -100,6 +100,10 @@ class SaccadeCamera:
         who: str = "SaccadeCamera",
     ) -> None:
         for name, value, least in (("sensor", sensor, 1), ("frames", frames, 1)):
+            if not hasattr(value, "__index__"):
+                raise TypeError(
+                    f"{who}: {name} must be a whole number, got {name}={value!r}. Give one, such as 20."
+                )
             if operator.index(value) < least:
                 raise ValueError(f"{who}: {name} must be at least {least}, got {name}={value}. Raise it.")
         if not isinstance(seed, np.random.Generator) and operator.index(seed) < 0:

@@ -25,9 +25,11 @@ from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.randman import Randman
 from snntrace.datasets.shd import SpikeFile
 from snntrace.datasets.shd_like import SHDLike
+from snntrace.datasets.shd_tables import said_units
 from snntrace.datasets.sources import SOURCES, data_folder, is_there, located
 from snntrace.datasets.spoken import SpokenWords, is_spoken
 from snntrace.datasets.store import SpikeStore, is_store
+from snntrace.datasets.unknown import remedy
 from snntrace.datasets.unpack import is_packed, packs
 
 HDF5 = b"\x89HDF"
@@ -92,12 +94,6 @@ READERS: dict[str, tuple[str, Callable[[Path], bool] | None, Callable[..., Spike
 
 DATASETS = {name: Entry(*reader, ABOUT[name]) for name, reader in READERS.items()}
 """Data sets by their names, in the order in which a path is tried."""
-
-KNOWN = (
-    ", ".join(f'"{name}" ({entry.what})' for name, entry in DATASETS.items() if entry.recognises is None)
-    + ", or the path of "
-    + "; ".join(f"{entry.what} ({name})" for name, entry in DATASETS.items() if entry.recognises is not None)
-)
 
 
 def open_dataset(
@@ -172,7 +168,7 @@ def open_dataset(
     if not path.exists():
         raise FileNotFoundError(
             f"open_dataset: source must be a known data set, got source={str(source)!r}, which does not "
-            f"exist. Give {KNOWN}."
+            f"exist. {remedy(str(source), DATASETS)}"
         )
     return opened(chosen or recognised(path), path, split, options)
 
@@ -236,7 +232,7 @@ def recognised(path: Path) -> str:
     kind = "folder" if path.is_dir() else "file"
     raise ValueError(
         f"open_dataset: source must be a known data set, got the {kind} source={str(path)!r} that no "
-        f"reader knows. Give {KNOWN}; unzip archives first."
+        f"reader knows. {remedy(str(path), DATASETS)}"
     )
 
 
@@ -279,5 +275,8 @@ def opened(name: str, path: Path | None, split: str | None, options: dict[str, A
                 f"split={split!r}. Leave it out."
             )
         options = {"split": split, **options}
+    if name == "spikes" and path is not None and "n_units" not in options:
+        said = said_units(path)
+        options = options if said is None else {"n_units": said, **options}
     place = () if path is None else (path,)
     return entry.opens(*place, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,7 +59,9 @@ class NTIDIGITS18:
     labels : int64 array of shape (n_recordings,)
         The digit, an index into `class_names`.
     groups : int64 array of shape (n_recordings,), or None
-        Number of the speaker in the alphabetical order of gender and name; None if a name does not tell.
+        Number of the speaker, a place in `group_names`; None if a name does not tell.
+    group_names : tuple of str
+        Gender and name of the speakers of all parts, such as ``"man-ae"``, in alphabetical order.
     class_names : tuple of str
         ``"o"`` (oh), ``"1"`` to ``"9"``, ``"z"`` (zero).
     n_units : int
@@ -110,7 +112,12 @@ class NTIDIGITS18:
             [DIGITS.index(name.rsplit("-", 1)[-1]) for name in self.names], np.int64
         )
         self.labels.setflags(write=False)
-        self.groups = speakers_of(self.names)
+        # Of all parts, so that a number is the same speaker in each of them.
+        others = [f"{part}_labels" for part in SPLITS if part != split]
+        with h5py.File(self.path, "r") as file:
+            others = [key for key in others if key in file]
+        there = [name for key in others for name in self._read(key, texts)]
+        self.group_names, self.groups = speakers_of(self.names, there)
 
     def __len__(self) -> int:
         """Return the number of recordings.
@@ -224,29 +231,35 @@ def numbers(file: Any, table: Any) -> NDArray[Any]:
     return np.asarray(table[()])
 
 
-def speakers_of(names: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """Return the number of the speaker of each recording.
+def speakers_of(
+    names: Sequence[str], others: Sequence[str] = ()
+) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
+    """Return the speakers, and who of them made each recording.
 
     Parameters
     ----------
-    names : tuple of str
+    names : sequence of str
         Names of the recordings, ``<gender>-<speaker>-<repetition>-<digits>``.
+    others : sequence of str
+        Names of recordings whose speakers are counted, too.
 
     Returns
     -------
-    int64 array of shape (n_recordings,), or None
-        Place of gender and speaker among all of them in alphabetical order; None if a name has no such parts.
+    speakers : tuple of str
+        Gender and name of all of them, in alphabetical order; empty if a name has no such parts.
+    numbers : int64 array of shape (n_recordings,), or None
+        Place of the speaker of each of `names` among them.
 
     Examples
     --------
-    >>> speakers_of(("woman-ac-a-1", "man-bd-b-z", "woman-ac-b-9"))
-    array([1, 0, 1])
+    >>> speakers_of(("woman-ac-a-1", "man-bd-b-z"), ("man-ae-b-9",))
+    (('man-ae', 'man-bd', 'woman-ac'), array([2, 1]))
     """
-    parts = [name.split("-") for name in names]
+    parts = [name.split("-") for name in (*names, *others)]
     if any(len(part) < 3 for part in parts):
-        return None
-    speakers = ["-".join(part[:2]) for part in parts]
-    return np.unique(speakers, return_inverse=True)[1].astype(np.int64)
+        return (), None
+    speakers, numbers = np.unique(["-".join(part[:2]) for part in parts], return_inverse=True)
+    return tuple(speakers.tolist()), numbers[: len(names)].astype(np.int64)
 
 
 def is_ntidigits(path: Path) -> bool:

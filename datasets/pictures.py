@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from snntrace.datasets.text_raster import matched
+from snntrace.datasets.text_raster import matched, time_scale, told_time
 
 DPI = 120
 INK, FRAME = "#222222", "#cccccc"
@@ -68,8 +68,10 @@ def plot_raster(
     # A drawing program takes minutes for millions of marks, which would be one black area anyhow.
     nth = -(-when.size // MOST_MARKS) or 1
     shown = slice(None, None, nth)
-    axis.scatter(1e3 * when[shown], where[shown], marker="|", s=height**2, lw=0.6, color=INK, rasterized=True)
-    axis.set(xlabel="time (ms)", ylabel="unit", xlim=(0, 1e3 * end or 1.0), ylim=(-0.5, top - 0.5))
+    factor, unit = time_scale(end)
+    marks = factor * when[shown], where[shown]
+    axis.scatter(*marks, marker="|", s=height**2, lw=0.6, color=INK, rasterized=True)
+    axis.set(xlabel=f"time ({unit})", ylabel="unit", xlim=(0, factor * end or 1.0), ylim=(-0.5, top - 0.5))
     axis.spines[["top", "right"]].set_visible(False)
     drawn = f", each {ordinal(nth)} drawn" if nth > 1 else ""
     axis.set_title(f"{when.size:,} events{drawn}", fontsize=9, loc="right")
@@ -178,7 +180,7 @@ def plot_events(
         axis.remove()
     for k, axis in enumerate(axes[:n_frames]):
         axis.imshow(coloured(counts[k], full_colour(counts)), interpolation="nearest")
-        axis.set_title(f"{1e3 * k * end / n_frames:.0f} ms", fontsize=8)
+        axis.set_title(told_time(k * end / n_frames, end), fontsize=8)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_color(FRAME)
     figure.suptitle(title, fontsize=10)

@@ -62,9 +62,11 @@ def read_places(
     Examples
     --------
     >>> import tempfile
-    >>> file, found = tempfile.TemporaryFile(), np.zeros(4, np.uint8)
-    >>> _, _ = file.write(b"Hodgkin, Huxley"), file.flush()
-    >>> read_places(file.fileno(), np.array([0, 9]), np.array([0, 1, 4]), found), found.tobytes()
+    >>> found = np.zeros(4, np.uint8)
+    >>> with tempfile.TemporaryFile() as file:
+    ...     _, _ = file.write(b"Hodgkin, Huxley"), file.flush()
+    ...     n = read_places(file.fileno(), np.array([0, 9]), np.array([0, 1, 4]), found)
+    >>> n, found.tobytes()
     (2, b'HHux')
     """  # noqa: DOC502
     first = read_each(handle, places, starts, found) if AT_ONCE else 0

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.events import DataFileError
-from snntrace.datasets.hdf5 import own_table
+from snntrace.datasets.hdf5 import FOREIGN, own_table
+from snntrace.datasets.unpack import is_packed, unpacked
 from snntrace.datasets.vlen_rows import VlenRows
 
 REQUIRED = ("spikes/times", "spikes/units", "labels")
 OPTIONAL = ("extra/speaker", "extra/keys")
 MOST_CLASSES = 1 << 16
+MOST_UNITS = 1 << 40
 LAYOUT = "/spikes/times, /spikes/units and /labels, with one row a recording"
 
 
@@ -167,3 +169,47 @@ def names_of(labels: NDArray[np.int64], names: list[str] | None, path: Path) -> 
             f"again."
         )
     return tuple(names)
+
+
+def said_units(path: Path) -> int | None:
+    """Return the number of units that a file in the layout of SHD names.
+
+    SHD and SSC themselves name none; `snntrace.datasets.export_shd` writes it as the attribute ``n_units``.
+
+    Parameters
+    ----------
+    path : Path
+        An HDF5 file, as it is or compressed.
+
+    Returns
+    -------
+    int or None
+        The number; None if the file names none.
+
+    Raises
+    ------
+    DataFileError
+        If what it names is no number of units.
+    """
+    opened = unpacked(path) if is_packed(path) else path
+    try:
+        file = h5py.File(opened, "r")
+    except OSError:
+        # `SpikeFile` says what is wrong with it.
+        return None
+    with file:
+        try:
+            said = file.attrs.get("n_units")
+        except FOREIGN as error:
+            raise DataFileError(
+                f"SpikeFile: the attributes of {path} must be readable, got {error}. Download the file again."
+            ) from error
+    if said is None:
+        return None
+    number = np.asarray(said)
+    if number.shape != () or number.dtype.kind not in "iu" or not 0 < int(number) < MOST_UNITS:
+        raise DataFileError(
+            f"SpikeFile: the attribute n_units of {path} must be a number of units, got {said!r}. Export the "
+            f"file again, or give n_units."
+        )
+    return int(number)

@@ -86,7 +86,7 @@ def hold_out(
 
 def by_group(
     data: SpikeDataset | ArrayLike | None,
-    held_out: Sequence[int],
+    held_out: Sequence[int | str],
     *,
     indices: ArrayLike | None = None,
     allow_test: bool = False,
@@ -98,8 +98,9 @@ def by_group(
     data : SpikeDataset, or int array of shape (n_recordings,)
         The data set, or the group of each of its recordings. Only of a data set it is known whether it is an
         official test part.
-    held_out : sequence of int
-        Groups to hold out.
+    held_out : sequence of int or str
+        Groups to hold out; by their names, too, where the data set has them (`group_names`). A text may be a
+        number, unless names are.
     indices : int array, optional
         The recordings to divide. Default: all.
     allow_test : bool, default False
@@ -126,7 +127,7 @@ def by_group(
     member_of = column_of(data, "groups", "by_group")
     chosen = distinct_indices(indices, len(member_of), "by_group")
     present = np.unique(member_of[chosen])
-    named = np.unique(np.asarray(held_out))
+    named = np.unique(numbered_groups(data, held_out))
     if named.size == 0 or not np.isin(named, present).all() or len(named) == len(present):
         raise ValueError(
             f"by_group: held_out must name some, and not all, of the groups {present.tolist()}, got "
@@ -134,6 +135,45 @@ def by_group(
         )
     is_held = np.isin(member_of[chosen], named)
     return chosen[~is_held], chosen[is_held]
+
+
+def numbered_groups(data: Any, groups: Sequence[int | str]) -> NDArray[Any]:
+    """Return groups by their numbers.
+
+    Parameters
+    ----------
+    data : SpikeDataset, int array or None
+        The data set whose groups they are.
+    groups : sequence of int or str
+        Numbers, or names.
+
+    Returns
+    -------
+    array of shape (n_groups,)
+        The numbers.
+
+    Raises
+    ------
+    ValueError
+        If a name is not that of a group.
+    """
+    names: Sequence[str] = getattr(data, "group_names", None) or ()
+    numbers = [numbered_group(names, group) for group in groups]
+    if None in numbers:
+        wrong = [group for group, number in zip(groups, numbers, strict=True) if number is None]
+        known = f"one of {', '.join(names)}" if names else "a number, for these data have no names for them"
+        raise ValueError(f"by_group: a group must be {known}, got held_out={wrong}. Choose among them.")
+    return np.asarray(numbers)
+
+
+def numbered_group(names: Sequence[str], group: int | str) -> int | None:
+    """Return the number of a group; None if a text is neither a name nor a number."""
+    if not isinstance(group, str):
+        return group
+    if group in names:
+        return names.index(group)
+    is_number = group.isascii() and group.isdigit() and len(group) < 19
+    return int(group) if is_number and not any(name.isdigit() for name in names) else None
 
 
 def column_of(data: Any, name: str, who: str) -> NDArray[Any]:

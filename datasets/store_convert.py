@@ -281,4 +281,5 @@ def export_shd(
             fits = data.groups.min() >= 0 and data.groups.max() < 1 << 16
             file["extra/speaker"] = data.groups.astype("uint16" if fits else "int64")
         file["extra/keys"] = np.array([name.encode() for name in data.class_names])
+        file.attrs["n_units"] = data.n_units
     return target

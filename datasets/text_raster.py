@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SHADES = " ░▒▓█"
+LONG = 10.0
+"""From this many seconds on, times are told in s."""
 
 
 def text_raster(
@@ -68,7 +70,49 @@ def text_raster(
     margin = len(str(top - 1))
     names = [str(top - 1), *[""] * (rows - 2), "0"] if rows > 1 else ["0"]
     drawn = [f"{name:>{margin}} |{line}|" for name, line in zip(names, lines, strict=True)]
-    return "\n".join([*drawn, f"{'':{margin}}  0{f'{1e3 * end:.0f} ms':>{width - 1}}"])
+    return "\n".join([*drawn, f"{'':{margin}}  0{told_time(end):>{width - 1}}"])
+
+
+def time_scale(end: float) -> tuple[float, str]:
+    """Return how many of which unit of time a second is, so that the last time has a few figures.
+
+    Parameters
+    ----------
+    end : float, in s
+        The last time.
+
+    Returns
+    -------
+    factor : float
+        1,000 or 1.
+    unit : str
+        ``'ms'``, or ``'s'`` from 10 s on.
+    """
+    return (1e3, "ms") if end < LONG else (1.0, "s")
+
+
+def told_time(time: float, end: float | None = None) -> str:
+    """Return a time in words.
+
+    Parameters
+    ----------
+    time : float, in s
+        The time.
+    end : float, in s, optional
+        The last time, which sets the unit. Default: the time itself.
+
+    Returns
+    -------
+    str
+        The time, in ms or s.
+
+    Examples
+    --------
+    >>> told_time(0.3), told_time(0.3, 40.0)
+    ('300 ms', '0.3 s')
+    """
+    factor, unit = time_scale(time if end is None else end)
+    return f"{factor * time:.{0 if unit == 'ms' else 1}f} {unit}"
 
 
 def matched(who: str, times: ArrayLike, units: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -30,16 +30,23 @@ def register(group: typer.Typer) -> None:
 
 def listing() -> None:
     """List the data sets: name, classes, recordings, licence, and whether they can be downloaded."""
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
     from snntrace.datasets import DATASETS
 
-    table = Table("name", "what it is", "classes", "recordings", "licence", "download")
+    # In a narrow terminal, a name that is cut short would be of no use.
+    columns = [Column("name", no_wrap=True, min_width=max(map(len, DATASETS)))]
+    columns += [
+        Column(head, overflow="fold")
+        for head in ("what it is", "classes", "recordings", "licence", "download")
+    ]
+    table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, entry in DATASETS.items():
         about = entry.about
         known = about.lines()
         classes = str(len(about.class_names)) if about.class_names else "any"
-        parts = known.get("parts") or known.get("recordings") or "no official parts"
+        parts = known.get("parts") or known.get("recordings") or "any"
         table.add_row(name, about.title, classes, parts, about.licence, way(name))
     Console().print(table)
 

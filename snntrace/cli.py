@@ -100,16 +100,37 @@ def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
 
     Examples
     --------
-    >>> numbers("3,8", "--hold-out-speakers")
-    (3, 8)
+    >>> numbers("8,16", "--channels")
+    (8, 16)
     """
     if text is None:
         return None
     if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
         raise ValueError(
-            f"snntrace train: {option} must be numbers with commas, got {text!r}. Write e.g. 3,8."
+            f"snntrace train: {option} must be numbers with commas, got {text!r}. Write e.g. 8,16."
         )
     return tuple(int(part) for part in text.split(","))
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Read a list of groups.
+
+    Parameters
+    ----------
+    text : str, optional
+        Numbers or names with commas between them.
+
+    Returns
+    -------
+    tuple of str, or None
+        The groups.
+
+    Examples
+    --------
+    >>> names("3, ann")
+    ('3', 'ann')
+    """
+    return None if text is None else tuple(part.strip() for part in text.split(","))
 
 
 @app.command()
@@ -141,7 +162,9 @@ def train(
     path: Annotated[PathName, typer.Option(help="Dense, event by event, or the faster.")] = PathName.auto,
     seed: Annotated[int, typer.Option(help="Fixes everything that is random.")] = 0,
     hold_out: Annotated[float | None, typer.Option(help="Fraction held out for validation.")] = None,
-    hold_out_speakers: Annotated[str | None, typer.Option(help="Speakers held out, such as 3,8.")] = None,
+    hold_out_speakers: Annotated[
+        str | None, typer.Option(help="Speakers or subjects held out, by number or name, such as 3,8.")
+    ] = None,
     allow_test: Annotated[
         bool, typer.Option("--allow-test", help="Train on an official test part, too.")
     ] = False,
@@ -164,7 +187,7 @@ def train(
             channels=numbers(channels, "--channels"), epochs=epochs, batch_size=batch_size, lr=lr,
             hidden_lr=hidden_lr, dt_ms=dt_ms, pool=pool, steps=steps, tau_mem_ms=tau_mem_ms,
             tau_out_ms=tau_out_ms, reset=reset and reset.value, window=window, path=path.value, seed=seed,
-            hold_out=hold_out, hold_out_speakers=numbers(hold_out_speakers, "--hold-out-speakers"),
+            hold_out=hold_out, hold_out_speakers=names(hold_out_speakers),
             allow_test=allow_test,
         )  # fmt: skip
         run(config, out, overwrite, console)

@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from snntrace import catalogue_cli, store_cli
+from snntrace import catalogue_cli, info_cli, store_cli
 
 data = typer.Typer(help="Get, make and look at recordings of spikes.", no_args_is_help=True)
 catalogue_cli.register(data)
 store_cli.register(data)
+info_cli.register(data)
 
 
 @data.command()
 def ear(
-    files: Annotated[list[Path], typer.Argument(help="Sound files (WAV, FLAC), of one word each.")],
+    files: Annotated[list[Path], typer.Argument(help="Sound files (WAV, FLAC, Ogg), of one word each.")],
     out: Annotated[Path, typer.Option(help="File to write, in the layout of SHD.")],
     seed: Annotated[int, typer.Option(help="Seed of the first file; the next has the next.")] = 0,
     mix: Annotated[bool, typer.Option("--mix", help="Take the mean of several channels.")] = False,
@@ -43,4 +44,4 @@ def ear(
             )  # fmt: skip
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise typer.BadParameter(str(error)) from error
-    console.print(f"{len(files)} recordings in {out}", highlight=False, soft_wrap=True)
+    console.print(f"{store_cli.counted(len(files))} in {out}", highlight=False, soft_wrap=True)

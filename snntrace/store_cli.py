@@ -1,16 +1,14 @@
-"""The commands ``snntrace data convert``, ``export``, ``check`` and ``info``."""
+"""The commands ``snntrace data convert``, ``export`` and ``check``."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -19,6 +17,14 @@ if TYPE_CHECKING:
 Split = Annotated[list[str] | None, typer.Option("--split", help="Official part; may be given again.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the data set, if the path does not tell.")]
+Source = Annotated[str, typer.Argument(help="Path of a data set, or a name of `snntrace data list`.")]
+Encoding = Annotated[
+    str | None, typer.Option(help="How pictures become events: rate, poisson, latency or camera.")
+]
+Sensor = Annotated[
+    str | None,
+    typer.Option(help="Width and height of the camera, where files do not say it, such as 240x180."),
+]
 
 
 def register(group: typer.Typer) -> None:
@@ -29,18 +35,20 @@ def register(group: typer.Typer) -> None:
     group : Typer
         The group ``data``.
     """
-    for command in (convert, export, check, info):
+    for command in (convert, export, check):
         group.command()(command)
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="'digits', or the path of a data set.")],
+    source: Source,
     file: Annotated[Path, typer.Argument(help="Store to make.")],
     name: Name = None,
     split: Split = None,
     part: Annotated[
         str | None, typer.Option("--as", help="Store the recordings as this official part.")
     ] = None,
+    encoding: Encoding = None,
+    sensor: Sensor = None,
     append: Annotated[bool, typer.Option("--append", help="Add to an existing store.")] = False,
     sort: Annotated[bool, typer.Option("--sort", help="Sort events by time.")] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Keep silent recordings.")] = False,
@@ -58,7 +66,7 @@ def convert(
             raise ValueError(
                 "snntrace data convert: --append must keep what there is, got --overwrite. Leave one out."
             )
-        parts = opened(source, name, split, part)
+        parts = opened(source, name, split, part, encoding=encoding, sensor=sensor)
         for data in parts.values():
             # What is sorted need not be in order; readers without this refuse nothing.
             if sort and hasattr(data, "ordered"):
@@ -71,17 +79,17 @@ def convert(
                 parts.get(None, parts), file, sort=sort, allow_empty=allow_empty, overwrite=overwrite,
                 progress=progress,
             )  # fmt: skip
-    Console().print(
-        f"{sum(map(len, parts.values()))} recordings in {file}, {file.stat().st_size / 1e6:,.1f} MB",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    told = f"{counted(sum(map(len, parts.values())))} in {file}, {in_bytes(file.stat().st_size)}"
+    Console().print(told, highlight=False, soft_wrap=True)
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="A store, or any other data set.")],
+    source: Source,
     file: Annotated[Path, typer.Argument(help="HDF5 file in the layout of SHD to make.")],
     name: Name = None,
     split: Annotated[str | None, typer.Option(help="Official part.")] = None,
+    encoding: Encoding = None,
+    sensor: Sensor = None,
     times: Annotated[
         str | None, typer.Option(help="Type of times (float16, float32, float64), to which they are rounded.")
     ] = None,
@@ -91,9 +99,10 @@ def export(
     from snntrace.datasets.store_convert import export_shd
 
     with reported():
-        (data,) = opened(source, name, [split] if split else None, None).values()
+        chosen = [split] if split else None
+        (data,) = opened(source, name, chosen, None, encoding=encoding, sensor=sensor).values()
         export_shd(data, file, time_type=times, overwrite=overwrite)
-    Console().print(f"{len(data)} recordings in {file}", highlight=False, soft_wrap=True)
+    Console().print(f"{counted(len(data))} in {file}", highlight=False, soft_wrap=True)
 
 
 def check(file: Annotated[Path, typer.Argument(help="Store to check.")]) -> None:
@@ -106,188 +115,49 @@ def check(file: Annotated[Path, typer.Argument(help="Store to check.")]) -> None
         console.print(f"{store!r} is whole", highlight=False, markup=False, soft_wrap=True)
 
 
-def info(
-    source: Annotated[str, typer.Argument(help="'digits', or the path of a data set or an event file.")],
-    name: Name = None,
-    split: Annotated[str | None, typer.Option(help="Official part.")] = None,
-    index: Annotated[int, typer.Option(help="Which recording to draw.")] = 0,
-    chip: Annotated[
-        str | None, typer.Option(help="Of an AEDAT 2.0 file that does not say it: dvs128, or address.")
-    ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Write a raster of it to this PNG file.")] = None,
-    frames: Annotated[Path | None, typer.Option(help="Write a camera's frames to this PNG file.")] = None,
-    film: Annotated[Path | None, typer.Option(help="Write a camera's film to this GIF file.")] = None,
-) -> None:
-    """Tell what a data set or a recording holds: kind, counts, rates, duration, classes, and a raster."""
-    from rich.table import Table
-
-    from snntrace.datasets.catalogue import DATASETS, is_absent
-    from snntrace.datasets.text_raster import text_raster
-
-    if name is None and is_absent(source):
-        known = Table(show_header=False, box=None)
-        for what, value in DATASETS[source].about.lines().items():
-            known.add_row(what, value)
-        known.add_row("on this machine", "no; `snntrace data list` tells how to get it")
-        Console().print(known)
-        return
-    with reported():
-        seen = looked_at(source, name, split, index, chip)
-        table = Table(show_header=False, box=None)
-        for what, value in seen.lines.items():
-            table.add_row(what, value)
-        drawn = text_raster(seen.times, seen.units, n_units=seen.n_units)
-        draw(seen, picture, frames, film)
-    console = Console()
-    console.print(table)
-    console.print(f"\n{seen.title}", highlight=False, markup=False)
-    console.print(drawn, highlight=False, markup=False, no_wrap=True, overflow="crop")
+def counted(n: int) -> str:
+    """Return a number of recordings in words."""
+    return f"{n:,} recording{'s' if n != 1 else ''}"
 
 
-class Seen(NamedTuple):
-    """What there is to tell and to draw.
-
-    Attributes
-    ----------
-    lines : dict of str
-        The numbers, by what they are.
-    times, units : arrays of shape (n_events,)
-        One recording.
-    n_units : int
-        Number of units.
-    sensor : (int, int) or None
-        Width and height, of a camera.
-    title : str
-        Which recording it is.
-    """
-
-    lines: dict[str, str]
-    times: NDArray[np.float64]
-    units: NDArray[np.int64]
-    n_units: int
-    sensor: tuple[int, int] | None
-    title: str
+def in_bytes(size: int) -> str:
+    """Return a size in kB or MB."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
-def looked_at(source: str, name: str | None, split: str | None, index: int, chip: str | None) -> Seen:
-    """Open a data set or an event file, and count what it holds.
+def settings(*, sensor: str | None = None, **options: str | None) -> dict[str, Any]:
+    """Return the options of a data set that are given, as its class takes them.
 
     Parameters
     ----------
-    source : str
-        What to open.
-    name : str, optional
-        Name of the data set.
-    split : str, optional
-        Official part.
-    index : int
-        Which recording to draw.
-    chip : str, optional
-        What the addresses of an AEDAT 2.0 file mean.
+    sensor : str, optional
+        Width and height with an x between them.
+    **options : str, optional
+        Others.
 
     Returns
     -------
-    Seen
-        What was found.
+    dict
+        Those that are not None.
 
     Raises
     ------
     ValueError
-        If an option does not go with the file.
+        If `sensor` is not two numbers.
     """
-    from snntrace.datasets.files import FORMATS, DataFileError, format_of
-    from snntrace.datasets.summary import event_summary, summary
-
-    path = Path(source).expanduser()
-    form = None
-    if name is None and path.is_file():
-        with suppress(DataFileError):
-            form = FORMATS[format_of(path)]
-    if chip is not None and form is not FORMATS["aedat2"]:
-        raise ValueError(
-            f"snntrace data info: --chip must be left out but for an AEDAT 2.0 file, got chip={chip!r} for "
-            f"{source}. Leave it out."
-        )
-    if form is not None:
-        if split is not None or index != 0:
+    found: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if sensor is not None:
+        sides = re.fullmatch(r"(\d+)\s*[x,]\s*(\d+)", sensor.strip())
+        if sides is None:
             raise ValueError(
-                f"snntrace data info: --split and --index must be left out for an event file, which is one "
-                f"recording, got split={split!r} and index={index} for {path}. Leave them out."
+                f"--sensor must be a width and a height, got {sensor!r}. Write them like 240x180."
             )
-        events = form.reads(path) if chip is None else form.reads(path, chip=chip)
-        first = events.seconds - events.seconds.min()
-        n_units = 2 * events.sensor[0] * events.sensor[1]
-        lines = event_summary(events, form.what)
-        return Seen(lines, first, events.units(), n_units, events.sensor, path.name)
-    (data,) = opened(source, name, [split] if split else None, None).values()
-    times, units = data.events(index)
-    title = f"recording {index}: {data.class_names[int(data.labels[index])]}"
-    return Seen(summary(data), times, units, data.n_units, getattr(data, "sensor", None), title)
-
-
-def draw(seen: Seen, picture: Path | None, frames: Path | None, film: Path | None) -> None:
-    """Write the pictures that are asked for.
-
-    Parameters
-    ----------
-    seen : Seen
-        What to draw.
-    picture, frames, film : Path, optional
-        Where to write the raster, the frames and the film.
-
-    Raises
-    ------
-    ValueError
-        If frames are asked for that are not a camera's, or a file's ending is another.
-    """
-    for option, path, ending in (
-        ("--picture", picture, ".png"), ("--frames", frames, ".png"), ("--film", film, ".gif")
-    ):  # fmt: skip
-        if path is not None and path.suffix.lower() != ending:
-            raise ValueError(
-                f"snntrace data info: the file of {option} must end in {ending}, got {path}. Name another."
-            )
-        if path is not None and option != "--picture" and seen.sensor is None:
-            raise ValueError(
-                f"snntrace data info: {option} must be of a camera's recording, got one without a sensor. "
-                f"Leave it out."
-            )
-    if picture is None and frames is None and film is None:
-        return
-    from snntrace.datasets.pictures import animate_events, plot_events, plot_raster
-
-    events = seen.times, seen.units
-    if picture is not None:
-        figure = plot_raster(*events, n_units=seen.n_units, title=seen.title)
-        write(picture, lambda path: figure.savefig(path, format="png"))
-    if frames is not None and seen.sensor is not None:
-        shown = plot_events(*events, seen.sensor, title=seen.title)
-        write(frames, lambda path: shown.savefig(path, format="png"))
-    if film is not None and seen.sensor is not None:
-        moving = animate_events(*events, seen.sensor)
-        write(film, lambda path: moving.save(path, writer="pillow"))
-
-
-def write(path: Path, save: Callable[[Path], Any]) -> None:
-    """Write a file under a hidden name, and name it when it is whole.
-
-    Parameters
-    ----------
-    path : Path
-        Its name.
-    save : callable
-        Writes it to a path.
-    """
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        found["sensor"] = int(sides[1]), int(sides[2])
+    return found
 
 
 def opened(
-    source: str, name: str | None, splits: list[str] | None, part: str | None
+    source: str, name: str | None, splits: list[str] | None, part: str | None, **options: str | None
 ) -> dict[Any, SpikeDataset]:
     """Open the parts of a data set.
 
@@ -301,6 +171,8 @@ def opened(
         Official parts.
     part : str, optional
         Name to give to the one part that is opened.
+    **options : str, optional
+        As `settings` takes them.
 
     Returns
     -------
@@ -309,9 +181,10 @@ def opened(
     """
     from snntrace.datasets import open_dataset
 
+    chosen = settings(**options)
     if not splits:
-        return {part: open_dataset(source, name)}
-    return {split: open_dataset(source, name, split=split) for split in splits}
+        return {part: open_dataset(source, name, **chosen)}
+    return {split: open_dataset(source, name, split=split, **chosen) for split in splits}
 
 
 @contextmanager
@@ -330,7 +203,7 @@ def reported() -> Iterator[None]:
     """  # noqa: DOC501
     try:
         yield
-    except (ValueError, TypeError, IndexError, OSError) as error:
+    except (ValueError, TypeError, IndexError, OSError, ImportError) as error:
         raise typer.BadParameter(str(error)) from error
 
 

@@ -79,7 +79,7 @@ def test_a_folder_with_a_run_is_refused_before_anything_is_computed_and_overwrit
         (["--epochs", "many"], "Invalid value for '--epochs'"),
         (["--data", "nowhere.h5"], "does not exist"),
         (["--data", "randman", "--pool", "7"], "pool must divide"),
-        (["--hold-out-speakers", "a,b"], "--hold-out-speakers must be numbers with commas"),
+        (["--hold-out-speakers", "a,b"], "must name their groups"),
         (["--channels", "8x16"], "--channels must be numbers with commas"),
         (["--channels", "8,0"], "channels must be positive"),
         (["--channels", "8", "--data", "randman"], "channels belong to recordings of a camera"),

@@ -240,12 +240,18 @@ def test_single_digits_of_the_cochlea_have_classes_and_speakers(cochlea):
     data = NTIDIGITS18(cochlea)
     assert data.names == ("man-ae-a-1", "woman-ac-b-z")
     assert data.labels.tolist() == [1, 10]
-    assert data.groups.tolist() == [0, 1]
     assert [data.class_names[label] for label in data.labels] == ["1", "z"]
     times, units = data.events(0)
     assert (times.tolist(), units.tolist(), units.dtype) == ([0.0, 0.5], [0, 63], np.int64)
     assert data.duration == 0.5
-    assert NTIDIGITS18(cochlea, "test").duration == 0.75
+    test = NTIDIGITS18(cochlea, "test")
+    assert test.duration == 0.75
+    # A number is the same speaker in both parts.
+    assert data.group_names == test.group_names == ("man-ae", "man-xx", "woman-ac")
+    assert (data.groups.tolist(), test.groups.tolist()) == ([0, 2], [1])
+    with h5py.File(cochlea, "r+") as file:
+        del file["test_labels"]
+    assert NTIDIGITS18(cochlea).group_names == ("man-ae", "woman-ac")
 
 
 @pytest.mark.parametrize(
@@ -291,14 +297,19 @@ def test_names_of_any_length_are_read_and_a_damaged_heap_of_them_is_refused(coch
 
 @pytest.mark.parametrize("kind", [h5py.vlen_dtype("f8"), np.dtype([("a", "f8")])])
 def test_a_table_of_other_things_than_numbers_is_refused_before_it_is_read(cochlea, kind):
-    with h5py.File(cochlea, "r+") as file:
-        for name in ("train_timestamps/man-ae-a-1", "test_labels"):
+    def change(name):
+        with h5py.File(cochlea, "r+") as file:
             del file[name]
             file.create_dataset(name, 2, kind)
+
+    change("train_timestamps/man-ae-a-1")
     with pytest.raises(DataFileError, match=r"man-ae-a-1 must be readable, got .* in place of numbers"):
         NTIDIGITS18(cochlea).events(0)
-    with pytest.raises(DataFileError, match=r"test_labels must be readable, got .* in place of a list"):
-        NTIDIGITS18(cochlea, "test")
+    change("test_labels")
+    # The train part's speakers are counted together with those of the other.
+    for split in ("train", "test"):
+        with pytest.raises(DataFileError, match=r"test_labels must be readable, got .* in place of a list"):
+            NTIDIGITS18(cochlea, split)
 
 
 def plain_crossings(readings, threshold):

@@ -4,10 +4,11 @@ import h5py
 import numpy as np
 import pytest
 
-from snntrace.datasets import SHD, SSC, EventFolder, SpikeFile, SpokenWords, open_dataset
+from snntrace.datasets import SHD, SSC, EventFolder, SpikeFile, SpokenWords, by_group, open_dataset
 from snntrace.datasets.ear import listen, read_sound
-from snntrace.datasets.event_folder import numbered
 from snntrace.datasets.files import DataFileError, read_events
+from snntrace.datasets.labelled_files import numbered
+from snntrace.datasets.summary import summary
 
 
 def word_file(path, label, speaker=None):
@@ -123,6 +124,37 @@ def test_a_table_gives_labels_subjects_and_parts(folder):
     assert (train.labels.tolist(), train.groups.tolist()) == ([0, 1], [0, 1])
     assert (test.labels.tolist(), test.groups.tolist()) == ([0], [1])
     assert train.files[1] == folder / "down" / "1.bin"
+    assert train.group_names == test.group_names == ("ann", "bob")
+    kept, held = by_group(train, ["ann"])
+    assert (kept.tolist(), held.tolist()) == ([1], [0])
+    with pytest.raises(ValueError, match=r"a group must be one of ann, bob, got held_out=\['eve'\]"):
+        by_group(train, ["ann", "eve"])
+    assert summary(train)["groups"] == "2: 0 = ann (1), 1 = bob (1)"
+
+
+def test_a_name_that_looks_like_a_number_is_a_name(folder):
+    (folder / "labels.csv").write_text("file,label,subject\nup/0.bin,a,1\nup/1.bin,b,2\ndown/0.bin,b,7\n")
+    data = open_dataset(folder)
+    assert data.group_names == ("1", "2", "7")
+    for held_out, row in (("1", 0), (1, 1), ("2", 1), ("7", 2), (2, 2)):
+        assert by_group(data, [held_out])[1].tolist() == [row], held_out
+    with pytest.raises(ValueError, match=r"a group must be one of 1, 2, 7, got held_out=\['x', '0'\]"):
+        by_group(data, ["x", "1", "0"])
+    assert by_group([4, 5, 5], ["4"])[1].tolist() == [0]
+
+
+def test_groups_without_names_are_named_by_number_alone(folder):
+    (folder / "labels.csv").write_text("file,label\nup/0.bin,a\nup/1.bin,b\n")
+    data = open_dataset(folder)
+    assert (data.groups, data.group_names) == (None, ())
+    with pytest.raises(ValueError, match="a group must be a number, for these data have no names"):
+        by_group([0, 1, 1], ["ann"])
+
+
+def test_an_option_that_no_reader_has_is_refused_by_name(folder):
+    with pytest.raises(ValueError, match="options must be among .*ordered.*sensor.*, got encoding"):
+        open_dataset(folder, encoding="rate")
+    assert len(open_dataset(folder, ordered=False)) == 6
 
 
 @pytest.mark.parametrize(

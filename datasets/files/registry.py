@@ -78,10 +78,10 @@ FORMATS = {
     "aedat3": Format("AEDAT 3.1 (cAER)", b"#!AER-DAT3.1", ".aedat", read_aedat3),
     "aedat4": Format("AEDAT 4 (DV)", b"#!AER-DAT4", ".aedat4", read_aedat4),
     "es": Format("Event Stream 2", b"Event Stream", ".es", read_es),
-    "raw": Format("Prophesee EVT 2 and EVT 3", MARK, ".raw", prophesee_raw.read_raw),
+    "raw": Format("Prophesee EVT 2 or EVT 3", MARK, ".raw", prophesee_raw.read_raw),
     "dat": Format("Prophesee .dat", MARK, ".dat", read_dat),
-    "mat": Format("MATLAB 5, of an ATIS or ST-MNIST", MAGIC, ".mat", read_mat),
-    "nmnist": Format("N-MNIST and N-Caltech101", b"", ".bin", read_nmnist_bin),
+    "mat": Format("MATLAB 5, ATIS or ST-MNIST", MAGIC, ".mat", read_mat),
+    "nmnist": Format("N-MNIST or N-Caltech101", b"", ".bin", read_nmnist_bin),
 }
 """Formats by their names, in the order in which a file is tried."""
 
@@ -118,6 +118,29 @@ def format_of(path: str | os.PathLike[str]) -> str:
         f"{os.fspath(path)}. Known are: "
         f"{known}. Open HDF5 files and folders of recordings with open_dataset."
     )
+
+
+def named_format(path: str | os.PathLike[str], name: str) -> str:
+    """Return the format of a file in words, with what only the file tells.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    name : str
+        Its format, a key of `FORMATS`.
+
+    Returns
+    -------
+    str
+        The words.
+    """
+    if name == "raw":
+        version = prophesee_raw.encoding(header(contents(path, WHO)[:HEAD], MARK)[0])
+        return f"Prophesee EVT {version:g}"
+    if name == "mat":
+        return "MATLAB 5, ST-MNIST" if "spiketrain" in read_mat5(WHO, path) else "MATLAB 5, ATIS"
+    return FORMATS[name].what
 
 
 def read_events(path: str | os.PathLike[str], **options: Any) -> Events:

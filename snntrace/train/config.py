@@ -106,9 +106,9 @@ class TrainConfig:
         Largest norm of the gradient; what is longer is shortened to it.
     hold_out : float, optional
         Fraction of every class that is held out for validation.
-    hold_out_speakers : tuple of int, optional
-        Speakers that are held out in place of a fraction. Left out: where the data name at least three
-        speakers, the two that `default_speakers` chooses.
+    hold_out_speakers : tuple of int or str, optional
+        Speakers (or subjects), by number or name, that are held out in place of a fraction. Left out: where
+        the data tell at least three speakers apart, the two that `default_speakers` chooses.
     allow_test : bool
         Train on an official test part of the data, and hold out from it, which is refused otherwise.
     seed : int
@@ -152,7 +152,7 @@ class TrainConfig:
     feedback_scale: float = 1.0
     clip: float = 1.0
     hold_out: float | None = None
-    hold_out_speakers: tuple[int, ...] | None = None
+    hold_out_speakers: tuple[int | str, ...] | None = None
     allow_test: bool = False
     seed: int = 0
 
