@@ -103,10 +103,6 @@ class SpikeFile:
                 f"SpikeFile: path must be an existing file, got path={self.path}. Check the spelling; SHD "
                 f"and SSC are at https://zenkelab.org/datasets/."
             )
-        if not self.path.is_file():
-            raise ValueError(
-                f"SpikeFile: path must be a file, got the folder path={self.path}. Name a file inside it."
-            )
         if n_units < 1:
             raise ValueError(
                 f"SpikeFile: n_units must be at least 1, got n_units={n_units}. SHD and SSC have 700."

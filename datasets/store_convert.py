@@ -13,7 +13,7 @@ import numpy as np
 from snntrace.datasets.hdf5 import new_file
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.store import SpikeStore
-from snntrace.datasets.store_layout import TIMES, StoreInfo, encode_times
+from snntrace.datasets.store_layout import TIMES, StoreInfo, encode_times, encoded
 from snntrace.datasets.store_writer import InexactTimes, StoreWriter
 
 PROBED = 8
@@ -252,7 +252,7 @@ def export_shd(
     Raises
     ------
     ValueError
-        If the number type is none of these.
+        If the number type is none of these or cannot hold the times, or a class's name has no form in UTF-8.
     FileExistsError
         If there is such a file.
     OSError
@@ -270,16 +270,24 @@ def export_shd(
         raise FileExistsError(
             f"export_shd: path must not exist, got path={target}. Take another name, or give overwrite=True."
         )
+    names = encoded(data.class_names, "export_shd")
     with new_file(target, "export_shd") as file:
         n, small = len(data), "uint16" if data.n_units <= 1 << 16 else "uint32"
         all_times = file.create_dataset("spikes/times", n, h5py.vlen_dtype(time_type))
         all_units = file.create_dataset("spikes/units", n, h5py.vlen_dtype(small))
         for row, (times, units) in enumerate(each(data)):
-            all_times[row], all_units[row] = times.astype(time_type), units.astype(small)
+            with np.errstate(over="ignore"):
+                stored = times.astype(time_type)
+            all_times[row], all_units[row] = stored, units.astype(small)
+            if not np.isfinite(stored).all():
+                raise ValueError(
+                    f"export_shd: {time_type} must hold all times, got {times.max()} s in recording {row}. "
+                    f"Give time_type='float64'."
+                )
         file["labels"] = data.labels.astype("uint16")
         if data.groups is not None:
             fits = data.groups.min() >= 0 and data.groups.max() < 1 << 16
             file["extra/speaker"] = data.groups.astype("uint16" if fits else "int64")
-        file["extra/keys"] = np.array([name.encode() for name in data.class_names])
+        file["extra/keys"] = np.array(names)
         file.attrs["n_units"] = data.n_units
     return target

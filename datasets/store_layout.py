@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
@@ -72,6 +73,7 @@ class StoreInfo:
             raise ValueError(
                 "StoreInfo: class_names must name at least one class, got class_names=(). Name the classes."
             )
+        encoded(self.class_names, "StoreInfo")
 
     def to_json(self, splits: tuple[str, ...]) -> bytes:
         """Return the text that is stored.
@@ -169,3 +171,32 @@ def damaged(path: str | os.PathLike[str], place: str, must: str, got: object, do
         Always.
     """
     raise DataFileError(f"{WHO}: {must}, got {got} at {place} of {os.fspath(path)}. {do}")
+
+
+def encoded(class_names: Sequence[str], who: str) -> list[bytes]:
+    """Return names of classes in UTF-8.
+
+    Parameters
+    ----------
+    class_names : sequence of str
+        The names.
+    who : str
+        Name of the caller, for the message.
+
+    Returns
+    -------
+    list of bytes
+        The encoded names.
+
+    Raises
+    ------
+    ValueError
+        If one has no such form: that of a folder whose name is of another encoding.
+    """
+    for name in class_names:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ValueError(
+                f"{who}: names of classes must have a form in UTF-8, got {name!r}. Rename the folder of that "
+                f"class."
+            )
+    return [name.encode() for name in class_names]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from snntrace.datasets import SpikeFile, SpikeStore, convert, unpacked
+from snntrace.datasets.files import DataFileError
 
 TIMES = [[0.0, 0.25, 1.3701171875], [], [0.5, 0.5]]
 UNITS = [[3, 699, 0], [], [10, 11]]
@@ -83,6 +84,13 @@ def test_a_file_without_extra_names_its_classes_by_number(tmp_path):
     with SpikeFile(write(tmp_path / "bare.h5", names=None, speakers=None)) as data:
         assert data.class_names == ("0", "1", "2")
         assert data.speakers is None
+
+
+def test_what_is_no_file_is_named_as_what_it_is(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5")
+    for path, what in ((tmp_path, "folder"), (tmp_path / "pipe.h5", "device")):
+        with pytest.raises(DataFileError, match=rf"path must be a file, got the {what} path="):
+            SpikeFile(path)
 
 
 def test_labels_cannot_be_written_to(path):

@@ -834,6 +834,27 @@ def test_an_export_rounds_only_on_request(tmp_path):
         export_shd(digits, tmp_path / "c.h5", time_type="us")
 
 
+def test_times_that_the_type_cannot_hold_are_not_exported(tmp_path):
+    store = SpikeStore(write(tmp_path / "a", [([0.5], [3]), ([1.0, 70_000.0], [4, 5])]))
+    with pytest.raises(ValueError, match=r"float16 must hold all times, got 70000.0 s in recording 1"):
+        export_shd(store, tmp_path / "b.h5", time_type="float16")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert SpikeFile(export_shd(store, tmp_path / "b.h5")).events(1)[0].tolist() == [1.0, 70_000.0]
+
+
+def test_a_class_whose_name_has_no_form_in_utf_8_is_refused_by_name(tmp_path):
+    folder = os.fsencode(tmp_path / "data")
+    for name in (b"/ok", b"/\xff"):
+        os.makedirs(folder + name)
+        with open(folder + name + b"/1.bin", "wb") as file:
+            file.write(bytes([3, 33, 128, 1, 0]))
+    data = open_dataset(tmp_path / "data")
+    for write_it in (convert, export_shd):
+        with pytest.raises(ValueError, match=r"must have a form in UTF-8, got '\\udcff'. Rename the folder"):
+            write_it(data, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 @pytest.mark.shared
 def test_spoken_digits_go_there_and_back(shared, tmp_path):
     path = shared / "data" / "shd_regen" / "shd_regen_small_valid.h5.gz"
