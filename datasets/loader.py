@@ -13,6 +13,7 @@ from snntrace.datasets.order import Order, buckets_of
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.reading import Reader, steps_of
 from snntrace.datasets.transforms.composing import Mix, Transform
+from snntrace.events.lists import check_units
 from snntrace.events.steps import checked_n_steps, step_of
 
 LAYOUTS = ("dense", "events")
@@ -263,11 +264,12 @@ def checked_units(dataset: SpikeDataset, n_units: int | None, pool: int, who: st
     Raises
     ------
     ValueError
-        If it is less than 1, or `pool` does not divide it.
+        If it is less than 1 or too large, or `pool` does not divide it.
     """
     units = dataset.n_units if n_units is None else operator.index(n_units)
     if units < 1:
         raise ValueError(f"{who}: n_units must be at least 1, got n_units={n_units}. Leave it out.")
+    check_units(who, units)
     n_channels(units, pool, who)
     return units
 

@@ -302,3 +302,17 @@ def test_a_raster_written_natively_is_the_portable_one_and_follows_its_values():
     of_events = np.swapaxes(weight, 0, 1)[np.swapaxes(raster, 0, 1) != 0]
     np.testing.assert_allclose(gradient[:n_events], of_events, rtol=1e-6)
     assert not np.asarray(gradient[n_events:]).any()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: Spikes.from_times([[0.01]], [[n - 1]], n_units=n, dt=1 * u.ms),
+        lambda n: Spikes.from_steps([([0], [n - 1])], n_units=n),
+        lambda n: Spikes.from_rows([[0, 1]], np.array([n - 1]), n),
+    ],
+)
+def test_a_unit_that_32_bits_cannot_name_is_refused(make):
+    assert int(make(2**31 - 1).indices[0]) == 2**31 - 2
+    with pytest.raises(ValueError, match="n_units must be at most 2147483647, got n_units=2147483648"):
+        make(2**31)

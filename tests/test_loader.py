@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from snntrace import Spikes
-from snntrace.datasets import SaccadeDigits, SpikeFile, batches, bin_batch, by_group
+from snntrace.datasets import SaccadeDigits, SpikeFile, batches, bin_batch, by_group, streams
 from snntrace.datasets.past_cache import LARGE
 
 DT = 4 * u.ms
@@ -207,6 +207,12 @@ def test_impossible_arguments_are_refused_before_anything_is_read(arguments, opt
     with pytest.raises(ValueError, match=message):
         batches(data, *arguments, **options)
     assert data.reads == 0
+
+
+def test_more_units_than_32_bits_can_name_are_refused_before_they_are_pooled():
+    for wrong in (batches, streams):
+        with pytest.raises(ValueError, match="n_units must be at most 2147483647, got n_units=4294967296"):
+            wrong(Clicks(), [0], *([1] if wrong is batches else []), DT, n_units=2**32, pool=2**16)
 
 
 def test_a_step_without_a_unit_is_refused():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from snntrace.events.lists import NATIVE, check_range, checked_capacity, list_array, list_traced
+from snntrace.events.lists import NATIVE, check_range, check_units, checked_capacity, list_array, list_traced
 from snntrace.events.rows import keep_distinct, sort_into_rows
 
 Array = Any
@@ -83,6 +83,7 @@ def list_steps(
     offsets = np.cumsum([0, *(step.size for step in steps)])
     all_steps, all_units = np.concatenate(steps), np.concatenate(units)
     check_range("Spikes.from_steps", "steps", all_steps, np.iinfo(np.int64).max)
+    check_units("Spikes.from_steps", n_units)
     check_range("Spikes.from_steps", "units", all_units, n_units)
     if n_steps is None:
         n_steps = int(all_steps.max(initial=0)) + 1

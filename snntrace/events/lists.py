@@ -19,7 +19,7 @@ NATIVE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_))
 """Number types of a raster that are listed as they are."""
 
 MOST = 2**31 - 1
-"""Events that int32 pointers can count."""
+"""Events that int32 pointers can count, and units that int32 indices can name."""
 
 
 def result(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -75,8 +75,17 @@ def check_range(who: str, name: str, numbers: Array, size: int) -> None:
         )
 
 
+def check_units(who: str, n_units: int) -> None:
+    """Refuse more units than indices can name."""
+    if n_units > MOST:
+        raise ValueError(
+            f"{who}: n_units must be at most {MOST}, got n_units={n_units}. Pool or leave out some of them."
+        )
+
+
 def check_lists(who: str, pointers: Array, indices: Array, n_units: int, values: Array | None) -> None:
     """Refuse arrays that are no event list; entries of traced arrays are not looked at."""
+    check_units(who, n_units)
     for name, array, ndim, kinds in (
         ("pointers", pointers, 2, "iu"),
         ("indices", indices, 1, "iu"),

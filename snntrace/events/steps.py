@@ -8,6 +8,8 @@ import brainunit as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from snntrace.events.lists import check_units
+
 BORDER = 1e-9
 
 
@@ -140,6 +142,7 @@ def place_events(
             f"{who}: units must be integers, got dtype={where.dtype}. Convert them with .astype(int)."
         )
     where = where.astype(np.int64)
+    check_units(who, n_units)
     if when.ndim != 1 or when.shape != where.shape:
         raise ValueError(
             f"{who}: times and units must be two lists of one length, got times.shape={when.shape} and "
