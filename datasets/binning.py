@@ -140,6 +140,7 @@ def lengths_of(
     """
     ends = np.array([int(steps.max()) + 1 if steps.size else 1 for steps, _ in placed], np.int64)
     total = int(ends.max()) if n_steps is None else n_steps
+    checked_n_steps(total, "bin_batch")
     return total, np.minimum(ends, total)
 
 
@@ -168,7 +169,7 @@ def scatter(
     batch = len(placed)
     flat = np.concatenate(
         [
-            (steps.astype(np.int64) * batch + row) * channels + channel
+            (np.minimum(steps, total) * batch + row) * channels + channel
             for row, (steps, channel) in enumerate(placed)
         ]
     )

@@ -140,7 +140,8 @@ def place(
         time, unit = times[i], units[i]
         finite &= (time >= 0) & (time < math.inf)
         doubtful |= unit | (n_units - 1 - unit)
-        steps[i] = min(math.floor(time / dt + BORDER), top)
+        # The smaller one first, for an integer of a time that is far beyond has any sign.
+        steps[i] = math.floor(min(time / dt + BORDER, top))
         channels[i] = unit
     if pool > 1:
         for i in range(times.size):

@@ -180,7 +180,9 @@ class Sink:
 
 
 @contextlib.contextmanager
-def new_file(target: Path, who: str, **options: Any) -> Iterator[h5py.File]:
+def new_file(
+    target: Path, who: str, check: Callable[[], None] = lambda: None, **options: Any
+) -> Iterator[h5py.File]:
     """Open a new HDF5 file that takes its name when it is whole, and is removed after an error.
 
     Parameters
@@ -189,6 +191,8 @@ def new_file(target: Path, who: str, **options: Any) -> Iterator[h5py.File]:
         Its name; an existing file is replaced.
     who : str
         Name of the caller, for the message.
+    check : callable, optional
+        Called when it is whole, before it takes its name; an error removes it.
     **options : dict
         Of `h5py.File`.
 
@@ -207,6 +211,7 @@ def new_file(target: Path, who: str, **options: Any) -> Iterator[h5py.File]:
         sink = Sink(temporary)
         with contextlib.closing(sink), h5py.File(sink, "w", **options) as file:
             yield file
+        check()
         temporary.replace(target)
     except (OSError, RuntimeError) as error:
         if OURS.match(str(error)):

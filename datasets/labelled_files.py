@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -166,7 +167,7 @@ def from_table(folder: Path) -> list[Recording]:
                 f"{line} of {table}. Move it there."
             )
         file = folder / place
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise FileNotFoundError(
                 f"{WHO}: the files of the table must exist, got {cells['file']!r} in line {line} of {table}. "
                 f"Correct it."

@@ -165,6 +165,7 @@ def batches(
     if buckets > 1:
         each = steps_of(dataset, chosen, step, per_bin)
         steps, bucket = buckets_of(each if limit is None else np.minimum(each, limit), buckets)
+    checked_n_steps(int(steps.max()), "batches")
     order = Order(chosen, batch_size, seed, shuffle, drop_last, pad_last, part, steps, bucket)
     if len(order) == 0:
         raise ValueError(

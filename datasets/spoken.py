@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from snntrace.datasets.download_part import held
+from snntrace.datasets.files.contents import mapped
 from snntrace.datasets.shd import SpikeFile
 from snntrace.datasets.unpack import cache_folder as default_folder
 
@@ -98,6 +99,8 @@ class SpokenWords(SpikeFile):
         cache.mkdir(parents=True, exist_ok=True)
         key = hashlib.sha256(f"{importlib.metadata.version('snntrace')}|{seed}|{mix}".encode())
         for file in files:
+            # For its errors: opening a pipe would wait for someone to write into it.
+            mapped(file, WHO)
             with file.open("rb") as content:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
             key.update(f"|{file.relative_to(self.folder)}|{digest}".encode(errors="surrogateescape"))

@@ -28,6 +28,7 @@ from snntrace.datasets.store_packing import PACKING, pack
 WHO = "StoreWriter"
 COLUMNS = ("sizes", "words", "sums", "ends", "labels", "groups", "splits")
 """What is noted of each recording."""
+MOST_SPLITS = 1 << 8
 COPIED = 1 << 17
 """Words that are copied at once."""
 
@@ -95,6 +96,7 @@ class StoreWriter:
             raise ValueError(
                 f"{WHO}: time_type must be one of {tuple(TIMES)}, got time_type={time_type!r}. Choose one."
             )
+        self._before: tuple[int, ...] | None = None
         self._check_free()
         if not self.path.parent.is_dir():
             raise FileNotFoundError(
@@ -130,10 +132,12 @@ class StoreWriter:
         StoreWriter
             The writer.
         """
+        before = stamp_of(Path(path).expanduser())
         old = StoreFile(Path(path).expanduser())
         writer = cls(
             old.path, old.info, time_type=old.time_type, sort=sort, allow_empty=allow_empty, overwrite=True,
         )  # fmt: skip
+        writer._before = before
         writer._remedy = (
             "What is there keeps its type: write all recordings to a new store, or these to one of their own."
         )
@@ -242,9 +246,8 @@ class StoreWriter:
                     f"{WHO}: there must be at least one recording, got none for {self.path}. Append some."
                 )
             # The latest version of the format has checksums on everything that HDF5 itself writes.
-            with new_file(self.path, WHO, libver=("v110", "v110")) as file:
+            with new_file(self.path, WHO, self._check_free, libver=("v110", "v110")) as file:
                 self._write(file, events)
-                self._check_free()
         finally:
             self.abort()
         return self.path
@@ -307,6 +310,11 @@ class StoreWriter:
     def _write(self, file: h5py.File, events: BinaryIO) -> None:
         rows = self._rows
         splits = tuple(dict.fromkeys(split for split in rows["splits"] if split is not None))
+        if len(splits) > MOST_SPLITS:
+            raise ValueError(
+                f"{WHO}: there must be at most {MOST_SPLITS} parts, got {len(splits)} for {self.path}. Give "
+                f"what is no official part as a group."
+            )
         tables = {"labels": np.array(rows["labels"], "<i8"), "ends": np.array(rows["ends"], "<f8")}
         tables |= {"sums": np.array(rows["sums"], "<u4")}
         tables |= {
@@ -352,3 +360,17 @@ class StoreWriter:
                 f"{WHO}: path must not exist, got path={self.path}. Take another name, or give "
                 f"overwrite=True."
             )
+        if self._before is not None and stamp_of(self.path) != self._before:
+            raise ValueError(
+                f"{WHO}: a store must not change while recordings are added to it, got a changed "
+                f"path={self.path}. What is there now is kept; add these recordings again."
+            )
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what tells a file from the one that was there before; nothing if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

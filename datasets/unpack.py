@@ -192,7 +192,7 @@ def unpacked(path: Path, folder: Path | None = None) -> Path:
     status = path.stat()
     key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
     name = path.name.removesuffix(".gz").removesuffix(".zip").removesuffix(".h5")
-    target = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.h5"
+    target = folder / f"{name}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.h5"
     if not target.exists():
         decompress(path, target)
     return target

@@ -203,3 +203,12 @@ def test_bins_are_of_time_or_of_events(options, message):
 def test_times_that_cannot_be_are_refused_in_bins_of_events_too():
     with pytest.raises(ValueError, match="finite and not negative, got time=nan"):
         bin_events([np.nan], [0], n_units=1, count=2)
+
+
+def test_a_time_that_no_step_counts_is_dropped_or_refused():
+    far = [([0.001, 1e30], [0, 1])]
+    binned = bin_batch(far, n_units=2, dt=4 * u.ms, n_steps=3)
+    assert np.argwhere(binned.x).tolist() == [[0, 0, 0]]
+    assert binned.lengths.tolist() == [3]
+    with pytest.raises(ValueError, match=r"bin_batch: n_steps must be at most 2147483646, got n_steps=\d+"):
+        bin_batch(far, n_units=2, dt=4 * u.ms)

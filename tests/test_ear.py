@@ -353,6 +353,9 @@ def test_names_of_the_heidelberg_digits_tell_label_and_speaker(tmp_path):
     assert found.labels.tolist() == [11, 9]
     assert [found.names[label] for label in found.labels] == ["eins", "nine"]
     assert found.speakers.tolist() == [4, 11]
+    # Numbers of speakers that 16 bits do not hold would be those of others.
+    odd = tmp_path / "x" / "lang-german_speaker-65540_trial-14_digit-1.flac"
+    assert classes_of([odd]).names == ("x",)
     folders = classes_of([tmp_path / "yes" / "1.wav", tmp_path / "no" / "1.wav"])
     assert (folders.names, folders.labels.tolist(), folders.speakers) == (("no", "yes"), [1, 0], None)
 

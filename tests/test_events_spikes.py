@@ -316,3 +316,11 @@ def test_a_unit_that_32_bits_cannot_name_is_refused(make):
     assert int(make(2**31 - 1).indices[0]) == 2**31 - 2
     with pytest.raises(ValueError, match="n_units must be at most 2147483647, got n_units=2147483648"):
         make(2**31)
+
+
+@pytest.mark.parametrize("far", [1e9, 1e30, 1e300])
+def test_a_time_that_no_step_counts_is_dropped_or_refused(far):
+    spikes = Spikes.from_times([[0.001, far]], [[1, 0]], n_units=2, dt=DT, n_steps=3)
+    assert np.argwhere(np.asarray(spikes.dense())).size == 3
+    with pytest.raises(ValueError, match=r"n_steps must be at most 2147483646, got n_steps=\d+"):
+        Spikes.from_times([[0.001, far]], [[1, 0]], n_units=2, dt=DT)

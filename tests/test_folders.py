@@ -1,5 +1,7 @@
 """Folders of recordings, of sounds and of the parts of SHD."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -170,6 +172,8 @@ def test_an_option_that_no_reader_has_is_refused_by_name(folder):
         ("file,label\n../up/0.bin,a\n", "must be named from the folder of the table, got '../up/0.bin'"),
         ("file,label\n/etc/passwd,a\n", "must be named from the folder of the table"),
         ('file,label\nup/0.bin,"a\nb"\nup/1.bin\n', "must have 2 cells, .* in line 4"),
+        (f"file,label\n{300 * 'a'}.bin,a\n", "the files of the table must exist, got 'aaa.* in line 2"),
+        ("file,label\nup/\0.bin,a\n", "the files of the table must exist, got .* in line 2"),
         ("file,label\nup/9.bin,a\n", "the files of the table must exist, got 'up/9.bin' in line 2"),
         ("file,label,split\nup/0.bin,a,train\nup/1.bin,a,\n", "the part must be said of all"),
     ],
@@ -277,3 +281,30 @@ def test_a_folder_without_sounds_is_refused(tmp_path):
         SpokenWords(tmp_path)
     with pytest.raises(FileNotFoundError):
         SpokenWords(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.touch(), lambda path: path.symlink_to("none")])
+def test_what_is_no_sound_is_refused_without_waiting(sounds, tmp_path, make):
+    make(sounds / "low" / "c.wav")
+    with pytest.raises((ValueError, OSError), match=r"^SpokenWords: .*c\.wav"):
+        SpokenWords(sounds, cache_folder=tmp_path / "cache")
+
+
+def test_sounds_that_links_lead_to_are_of_the_folder_that_the_link_is_in(sounds, tmp_path):
+    kept = tmp_path / "kept" / "9f3a"
+    kept.mkdir(parents=True)
+    for name in ("low/a.wav", "low/b.flac", "high/a.wav"):
+        target = kept / name.replace("/", "-")
+        (sounds / name).rename(target)
+        (sounds / name).symlink_to(target)
+    data = SpokenWords(sounds, cache_folder=tmp_path / "cache")
+    assert (data.class_names, data.labels.tolist()) == (("high", "low"), [0, 1, 1])
+
+
+def test_a_sound_whose_name_is_of_another_encoding_is_heard_but_no_class(sounds, tmp_path):
+    odd = os.fsdecode(b"f\xfcnf.wav")
+    (sounds / "high" / "a.wav").rename(sounds / "high" / odd)
+    assert len(SpokenWords(sounds, cache_folder=tmp_path / "cache")) == 3
+    (sounds / "high").rename(sounds / os.fsdecode(b"h\xf6her"))
+    with pytest.raises(ValueError, match=r"hear_files: names of classes must have a form in UTF-8.*Rename"):
+        SpokenWords(sounds, cache_folder=tmp_path / "cache")

@@ -288,3 +288,40 @@ def test_a_batch_larger_than_caches_counts_the_same(dtype, channels):
     assert batch.x.nbytes > LARGE, "others do not go past the caches"
     assert batch.x.dtype == dtype
     np.testing.assert_array_equal(batch.x, expected.x)
+
+
+class FarAway(Clicks):
+    """A second event that is finite, and so late that no integer counts the steps until then."""
+
+    far = 1e30
+
+    @property
+    def duration(self):
+        return self.far
+
+    def events(self, index):
+        return np.array([0.01, self.far]), np.array([2, 5])
+
+
+@pytest.mark.parametrize("far", [1e6, 1e9, 1e30, 1e300])
+@pytest.mark.parametrize(
+    "options", [{}, {"layout": "events"}, {"cache": True}, {"transform": lambda e, _: e}]
+)
+def test_a_time_that_no_step_counts_is_later_than_all_steps(far, options):
+    data = FarAway(3)
+    data.far = far
+    for batch in batches(data, range(3), 3, DT, n_steps=8, **options):
+        x = batch.x if options.get("layout") != "events" else np.asarray(batch.x.dense())
+        assert np.argwhere(x).tolist() == [[2, 0, 2], [2, 1, 2], [2, 2, 2]]
+        assert batch.lengths.tolist() == [8, 8, 8]
+    (sample, *_) = streams(data, [0], DT, n_steps=8)
+    assert np.argwhere(np.asarray(sample.x.dense())).tolist() == [[2, 0, 2]]
+
+
+@pytest.mark.parametrize("far", [1e9, 1e30])
+def test_more_steps_than_can_be_counted_are_refused(far):
+    data = FarAway(3)
+    data.far = far
+    for options in ({}, {"buckets": 2}, {"n_steps": 1 << 40}):
+        with pytest.raises(ValueError, match=r"batches: n_steps must be at most 2147483646, got n_steps=\d+"):
+            batches(data, range(3), 3, DT, **options)

@@ -109,6 +109,15 @@ def test_a_gzip_file_is_unpacked_once(path, cache):
     assert [file.stat().st_mtime_ns for file in cache.iterdir()] == [stamp]
 
 
+def test_a_gzip_file_in_a_folder_whose_name_is_of_another_encoding_is_unpacked(path, cache, tmp_path):
+    folder = tmp_path / os.fsdecode(b"gr\xfcn")
+    folder.mkdir()
+    packed = folder / "a.h5.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    with SpikeFile(packed) as data:
+        assert len(data.events(0)[0])
+
+
 def test_a_gzip_file_that_changes_is_unpacked_again(tmp_path, cache):
     packed = compress(write(tmp_path / "a.h5"))
     first = unpacked(packed)

@@ -227,6 +227,26 @@ def test_recordings_can_be_added(tmp_path):
         np.testing.assert_array_equal(found[1], wanted[1])
 
 
+def test_of_two_that_add_recordings_at_once_the_second_is_refused_and_no_recording_lost(path):
+    one, two = StoreWriter.extending(path), StoreWriter.extending(path)
+    for writer, time_ in ((one, 0.25), (two, 0.5)):
+        writer.append([time_], [1], 0)
+    one.finish()
+    with pytest.raises(ValueError, match=r"must not change while recordings are added to it, .*made\.spikes"):
+        two.finish()
+    store = SpikeStore(path)
+    assert (len(store), store.events(12)[0].tolist()) == (13, [0.25])
+    assert [entry.name for entry in path.parent.iterdir()] == ["made.spikes"]
+
+
+def test_a_store_that_is_gone_when_recordings_were_added_is_not_made_again(path):
+    writer = StoreWriter.extending(path)
+    path.unlink()
+    with pytest.raises(ValueError, match="must not change while recordings are added"):
+        writer.finish()
+    assert list(path.parent.iterdir()) == []
+
+
 def test_a_file_is_not_there_until_it_is_complete(tmp_path):
     writer = StoreWriter(tmp_path / "a", INFO)
     writer.append([0.1], [1], 0)
@@ -499,6 +519,15 @@ def test_groups_and_parts_are_for_all_recordings_or_none(tmp_path):
             writer.append([0.5], [1], 1)
         with pytest.raises(ValueError, match="splits must be given for all recordings or for none"):
             writer.append([0.5], [1], 1, group=5, split="train")
+
+
+def test_more_parts_than_a_byte_counts_are_refused_and_leave_nothing(tmp_path):
+    n = 257
+    with pytest.raises(ValueError, match=r"at most 256 parts, got 257 for .*a\. Give"):
+        write(tmp_path / "a", [([0.1], [1])] * n, splits=[str(i) for i in range(n)])
+    assert list(tmp_path.iterdir()) == []
+    whole = write(tmp_path / "b", [([0.1], [1])] * 256, splits=[str(i) for i in range(256)])
+    assert len(SpikeStore(whole, "255")) == 1
 
 
 def test_a_writer_sorts_and_keeps_silence_on_request(tmp_path):

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from snntrace.datasets.ear.listen import listen
 from snntrace.datasets.ear.sound import read_sound, seconds_of
 from snntrace.datasets.hdf5 import new_file
+from snntrace.datasets.store_layout import encoded
 
 DIGITS = {
     "english": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     "german": ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
 }
 HEIDELBERG = re.compile(
-    r"lang-(?P<language>english|german)_speaker-(?P<speaker>\d+)_trial-\d+_digit-(?P<digit>\d)$"
+    r"lang-(?P<language>english|german)_speaker-(?P<speaker>\d{1,4})_trial-\d+_digit-(?P<digit>\d)$"
 )
 HALF_PRECISION_UNTIL = 2.0
 
@@ -67,7 +68,8 @@ def classes_of(files: Sequence[Path]) -> Classes:
         labels = [int(part["digit"]) + 10 * (part["language"] == "german") for part in parts]
         speakers = [int(part["speaker"]) for part in parts]
         return Classes(np.array(labels), DIGITS["english"] + DIGITS["german"], np.array(speakers))
-    folders = [file.resolve().parent.name or "/" for file in files]
+    # Of the folder that they are found in, not of one that a link leads to.
+    folders = [Path(os.path.abspath(file)).parent.name or "/" for file in files]
     names = sorted(set(folders))
     return Classes(np.array([names.index(folder) for folder in folders]), tuple(names), None)
 
@@ -150,6 +152,7 @@ def hear_files(
     # All headers first: a wrong name is not to end hours of listening.
     longest = max(seconds_of(path, mix=mix) for path in paths)
     classes = classes_of(paths)
+    names = encoded(classes.names, "hear_files")
     dtype = np.dtype(np.float16 if longest <= HALF_PRECISION_UNTIL else np.float32)
     with new_file(target, "hear_files") as file:
         times = file.create_dataset("spikes/times", len(paths), h5py.vlen_dtype(dtype))
@@ -165,7 +168,7 @@ def hear_files(
             times[row], units[row] = rounded[order], where[order].astype(np.uint16)
             on_heard(row + 1, path)
         file["labels"] = classes.labels.astype(np.uint16)
-        file["extra/keys"] = np.array([name.encode() for name in classes.names])
+        file["extra/keys"] = np.array(names)
         if classes.speakers is not None:
             file["extra/speaker"] = classes.speakers.astype(np.uint16)
     return target

@@ -196,7 +196,8 @@ def opened(path: str | os.PathLike[str], mix: bool) -> Iterator[Any]:
             f"Run: pip install 'snntrace[audio]'."
         ) from error
     try:
-        with soundfile.SoundFile(file) as sound:
+        # In bytes, for the library knows only names in UTF-8.
+        with soundfile.SoundFile(os.fsencode(file)) as sound:
             if sound.channels != 1 and not mix:
                 raise ValueError(
                     f"read_sound: the sound must have one channel, got {sound.channels} channels in "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from snntrace.events.lists import NATIVE, check_range, check_units, checked_capacity, list_array, list_traced
 from snntrace.events.rows import keep_distinct, sort_into_rows
+from snntrace.events.steps import checked_n_steps
 
 Array = Any
 
@@ -87,6 +88,7 @@ def list_steps(
     check_range("Spikes.from_steps", "units", all_units, n_units)
     if n_steps is None:
         n_steps = int(all_steps.max(initial=0)) + 1
+    checked_n_steps(n_steps, "Spikes.from_steps")
     size = checked_capacity("Spikes.from_steps", capacity, all_steps.size)
     pointers = np.empty((len(placed), n_steps + 1), np.int32)
     indices = np.zeros(size, np.int32)

@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from snntrace.events.lists import check_units
 
 BORDER = 1e-9
+MOST_STEPS = np.iinfo(np.int32).max - 1
+LAST = 2.0**62
+"""The step of all times that are so far away that no integer counts their steps."""
 
 
 def in_seconds(dt: Any, who: str) -> float:
@@ -72,7 +75,7 @@ def step_of(times: NDArray[np.float64], dt: float) -> NDArray[np.int64]:
     int64 array of the shape of `times`
         Bin numbers.
     """
-    steps: NDArray[np.int64] = np.floor(times / dt + BORDER).astype(np.int64)
+    steps: NDArray[np.int64] = np.floor(np.minimum(times / dt + BORDER, LAST)).astype(np.int64)
     return steps
 
 
@@ -94,11 +97,16 @@ def checked_n_steps(n_steps: int | None, who: str) -> int | None:
     Raises
     ------
     ValueError
-        If `n_steps` is less than 1.
+        If `n_steps` is less than 1, or steps need more than 32 bits.
     """
     if n_steps is not None and n_steps < 1:
         raise ValueError(
             f"{who}: n_steps must be at least 1, got n_steps={n_steps}. Leave it out to keep all events."
+        )
+    if n_steps is not None and n_steps > MOST_STEPS:
+        raise ValueError(
+            f"{who}: n_steps must be at most {MOST_STEPS}, got n_steps={n_steps}. Give a smaller number, and "
+            f"leave later events out so."
         )
     return n_steps
 
