@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import contents, expect_file
-from snntrace.datasets.files.nmnist_bin import units_of, units_of_each
-from snntrace.datasets.ragged import EventList, Ragged
+from snntrace.datasets.files.nmnist_bin import read_units_of, units_of
+from snntrace.datasets.ragged import EventList, Ragged, starts_of
 
 
 class BinRecordings:
@@ -76,8 +76,7 @@ class BinRecordings:
         IndexError
             If there is no such recording.
         """  # noqa: DOC502
-        row = self._row(index)
-        return units_of(self.who, self.files[row], self._piece(row), self.sensor, self.ordered)
+        return self._read([self._row(index)])[0]
 
     def events_of(self, indices: Iterable[int]) -> Ragged:
         """Return the events of several recordings, whose files the system reads side by side.
@@ -97,8 +96,7 @@ class BinRecordings:
             if self._bytes is None and not self._expected[row]:
                 expect_file(self.files[row])
                 self._expected[row] = 1
-        files, pieces = [self.files[row] for row in rows], [self._piece(row) for row in rows]
-        return units_of_each(self.who, files, pieces, self.sensor, self.ordered)
+        return self._read(rows)
 
     def _row(self, index: int) -> int:
         row = operator.index(index)
@@ -109,10 +107,13 @@ class BinRecordings:
             )
         return row
 
-    def _piece(self, row: int) -> NDArray[np.uint8]:
+    def _read(self, rows: list[int]) -> Ragged:
+        files = [self.files[row] for row in rows]
         if self._bytes is None:
-            return contents(self.files[row], self.who)
-        return self._bytes[self._pointers[row] : self._pointers[row + 1]]
+            return read_units_of(self.who, files, self.sensor, self.ordered)
+        pieces = [self._bytes[self._pointers[row] : self._pointers[row + 1]] for row in rows]
+        raw = np.concatenate([self._bytes[:0], *pieces])
+        return units_of(self.who, files, raw, starts_of(map(len, pieces)), self.sensor, self.ordered)
 
     @cached_property
     def scan(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import contents, damaged
 from snntrace.datasets.files.events import MICROSECOND, Events
-from snntrace.datasets.ragged import EventList, Ragged
+from snntrace.datasets.ragged import Ragged, starts_of
+from snntrace.datasets.whole_files import names_of, read_files
 from snntrace.events.rows import compiled
 
 BYTES = 5
@@ -67,6 +68,20 @@ def decode_units(raw: Any, starts: Any, width: int, height: int, times: Any, uni
             times[k] = time * MICROSECOND
             units[k] = (polarity * height + row) * width + column
     return doubtful
+
+
+@compiled
+def read_units(names: Any, n: int, width: int, height: int) -> Any:
+    """Read files and decode them; tell whether all of them could be, and return starts, times and units."""
+    could, raw, starts = read_files(names, n)
+    whole = could == n
+    for file in range(n + 1):
+        whole &= starts[file] % 5 == 0
+        starts[file] //= 5
+    size = starts[n] if whole else 0
+    times, units = np.empty(size), np.empty(size, np.int64)
+    fine = whole and decode_units(raw, starts, width, height, times, units) >= 0
+    return fine, starts, times, units
 
 
 def read_nmnist_bin(
@@ -153,57 +168,15 @@ def decoded(
     return Events(t[:n], x[:n], y[:n], p[:n], sensor)
 
 
-def units_of(
-    who: str, path: str, raw: NDArray[np.uint8], sensor: tuple[int, int], ordered: bool
-) -> EventList:
-    """Return the events of a file's bytes as times and units.
-
-    Parameters
-    ----------
-    who : str
-        Name of the caller, for the messages.
-    path : str
-        The file, for the messages.
-    raw : uint8 array
-        Its bytes.
-    sensor : (int, int), in pixels
-        Width and height.
-    ordered : bool
-        Refuse a file in which time goes backwards.
-
-    Returns
-    -------
-    times : float64 array of shape (n_events,), in s
-        When.
-    units : int64 array of shape (n_events,)
-        Which unit, as `Events.units` counts them.
-    """
-    n = raw.size // BYTES
-    if n * BYTES == raw.size:
-        times, units = np.empty(n), np.empty(n, np.int64)
-        if decode_units(raw, np.array([0, n]), sensor[0], sensor[1], times, units) >= 0:
-            return times, units
-    events = decoded(who, path, raw, sensor, ordered)
-    return events.seconds, events.units()
-
-
-def units_of_each(
-    who: str,
-    paths: Sequence[str],
-    pieces: Sequence[NDArray[np.uint8]],
-    sensor: tuple[int, int],
-    ordered: bool,
-) -> Ragged:
-    """Return the events of several files' bytes.
+def read_units_of(who: str, paths: Sequence[str], sensor: tuple[int, int], ordered: bool) -> Ragged:
+    """Read several files.
 
     Parameters
     ----------
     who : str
         Name of the caller, for the messages.
     paths : sequence of str
-        The files, for the messages.
-    pieces : sequence of uint8 arrays
-        Their bytes.
+        The files.
     sensor : (int, int), in pixels
         Width and height.
     ordered : bool
@@ -212,15 +185,58 @@ def units_of_each(
     Returns
     -------
     Ragged
-        As `units_of` gives them.
+        Their events; units as `Events.units` counts them.
     """
-    if all(raw.size % BYTES == 0 for raw in pieces):
-        found = Ragged.empty(raw.size // BYTES for raw in pieces)
-        raw = np.concatenate([np.zeros(0, np.uint8), *pieces])
-        if decode_units(raw, found.starts, sensor[0], sensor[1], found.times, found.units) >= 0:
+    names = names_of(paths)
+    if names is not None:
+        fine, starts, times, units = read_units(names, len(paths), sensor[0], sensor[1])
+        if fine:
+            return Ragged(starts, times, units)
+    # Once more, for what is wrong has its own message.
+    pieces = [contents(path, who) for path in paths]
+    raw = np.concatenate([np.zeros(0, np.uint8), *pieces])
+    return units_of(who, paths, raw, starts_of(map(len, pieces)), sensor, ordered)
+
+
+def units_of(
+    who: str,
+    paths: Sequence[str],
+    raw: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    sensor: tuple[int, int],
+    ordered: bool,
+) -> Ragged:
+    """Return the events of several files as times and units.
+
+    Parameters
+    ----------
+    who : str
+        Name of the caller, for the messages.
+    paths : sequence of str
+        The files, for the messages.
+    raw : uint8 array
+        Their bytes, one file after the other.
+    starts : int64 array of shape (n_files + 1,)
+        Where the bytes of each start, and where the last ones end.
+    sensor : (int, int), in pixels
+        Width and height.
+    ordered : bool
+        Refuse a file in which time goes backwards.
+
+    Returns
+    -------
+    Ragged
+        The events; units as `Events.units` counts them.
+    """
+    places = starts // BYTES
+    if (places * BYTES == starts).all():
+        found = Ragged(places, np.empty(places[-1]), np.empty(places[-1], np.int64))
+        if decode_units(raw, places, sensor[0], sensor[1], found.times, found.units) >= 0:
             return found
-    both = zip(paths, pieces, strict=True)
-    return Ragged.joined([units_of(who, path, raw, sensor, ordered) for path, raw in both])
+    parts = [raw[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    both = zip(paths, parts, strict=True)
+    each = [decoded(who, path, part, sensor, ordered) for path, part in both]
+    return Ragged.joined([(events.seconds, events.units()) for events in each])
 
 
 def refuse_fault(
