@@ -216,7 +216,7 @@ class SpikeFile:
         ValueError
             If the recording contradicts itself, or the file is closed.
         """
-        return self._read([self._row(index)])[0]
+        return self._read(self._row(index))
 
     def events_of(self, indices: Iterable[int]) -> Ragged:
         """Return the events of several recordings.
@@ -231,10 +231,15 @@ class SpikeFile:
         sequence of (times, units)
             As `events` gives them; their events follow each other in memory.
         """
-        rows = [self._row(index) for index in indices]
-        for column in self._opened_columns():
+        rows, columns = [self._row(index) for index in indices], self._opened_columns()
+        for column in columns:
             column.expect(rows)
-        return self._read(rows)
+        try:
+            (times, starts), (units, others) = (column.several(rows) for column in columns)
+            found = self._decoded(times, units, starts, others)
+        except FOREIGN:
+            found = None
+        return Ragged.joined([self._read(row) for row in rows]) if found is None else found
 
     def _row(self, index: int) -> int:
         row = operator.index(index)
@@ -268,15 +273,20 @@ class SpikeFile:
             f"again."
         )
 
-    def _read(self, rows: list[int]) -> Ragged:
-        raw = [self._raw(row) for row in rows]
-        found = Ragged.empty(len(times) for times, _ in raw)
-        if self.ordered:
-            # Each in one pass; what it finds to be wrong is found again below, for the error.
-            both = zip(raw, found, strict=True)
-            if all(alike(*stored) and read_events(*stored, self.n_units, *seen) < 0 for stored, seen in both):
-                return found
-        return Ragged.joined([self._checked(row, *stored) for row, stored in zip(rows, raw, strict=True)])
+    def _read(self, row: int) -> EventList:
+        times, units = self._raw(row)
+        found = self._decoded(times, units, np.array([0, len(times)]), np.array([0, len(units)]))
+        # Once more, for what is wrong has its own message.
+        return self._checked(row, times, units) if found is None else (found.times, found.units)
+
+    def _decoded(
+        self, times: NDArray[Any], units: NDArray[Any], starts: NDArray[np.int64], others: NDArray[np.int64]
+    ) -> Ragged | None:
+        """Return recordings; None if one needs care, or has not as many times as units."""
+        if not (self.ordered and alike(times, units) and np.array_equal(starts, others)):
+            return None
+        found = Ragged(starts, np.empty(times.size), np.empty(times.size, np.int64))
+        return found if read_events(times, units, self.n_units, found) else None
 
     def _checked(self, row: int, raw_times: NDArray[Any], raw_units: NDArray[Any]) -> EventList:
         if len(raw_times) != len(raw_units):

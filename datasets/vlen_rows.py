@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import expect, read_at
+from snntrace.datasets.ragged import starts_of
+from snntrace.datasets.scattered import read_places
 
 REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 """What a table holds of a row: how many elements, and which object of which heap they are."""
@@ -81,6 +83,41 @@ class VlenRows:
         return np.frombuffer(
             self._read(length * self._element.itemsize, int(self._places[row])), self._element
         )
+
+    def several(self, rows: list[int]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return rows.
+
+        Parameters
+        ----------
+        rows : list of int
+            Which.
+
+        Returns
+        -------
+        elements : array
+            Their elements, one row after the other.
+        starts : int64 array of shape (n_rows + 1,)
+            Where the elements of each start, and where the last ones end.
+
+        Raises
+        ------
+        ValueError
+            If the file does not hold one.
+        """
+        if self._by_hdf5:
+            parts = [self[row] for row in rows]
+            return np.concatenate([np.zeros(0, self._element), *parts]), starts_of(map(len, parts))
+        which = np.asarray(rows, np.int64)
+        starts = starts_of(self._lengths[which])
+        empty = self._lengths[which] == 0
+        for row in which[~empty & (self._places[which] == UNKNOWN)].tolist():
+            self._find(row)
+        places, width = np.where(empty, 0, self._places[which]), self._element.itemsize
+        raw = np.empty(width * starts[-1], np.uint8)
+        part = read_places(self._handle, places, width * starts, raw)
+        if part < len(rows):
+            raise ValueError(f"the end of the file in row {rows[part]}")
+        return np.frombuffer(raw, self._element), starts
 
     def expect(self, rows: list[int]) -> None:
         """Have the system read rows side by side, which have not been read yet and soon will be.

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from snntrace.datasets import SpikeFile
+from snntrace.datasets import SpikeFile, scattered
 from snntrace.datasets.files import DataFileError
 
 KINDS = fuzzing.cases()
@@ -199,6 +199,7 @@ def test_a_row_is_read_in_as_many_calls_as_it_takes(made, monkeypatch):
     path, _ = made("shd.h5")
     read = os.pread
     monkeypatch.setattr(os, "pread", lambda handle, size, place: read(handle, min(size, 7), place))
+    monkeypatch.setattr(scattered, "AT_ONCE", False)
     with SpikeFile(path, n_units=70) as data:
         for row, (times, units) in enumerate(fuzzing.few_recordings()):
             np.testing.assert_array_equal(data.events(row)[0], times)

@@ -380,3 +380,37 @@ def test_the_small_spoken_digits_are_balanced(shared, cache, part, size):
         assert np.bincount(data.labels).tolist() == [size // 20] * 20
         assert not {4, 5} & set(data.speakers.tolist())
         assert sum(len(data.events(i)[0]) for i in range(size)) > 5000 * size
+
+
+def test_rows_of_other_lengths_are_refused_in_a_batch_though_there_are_as_many_in_all(tmp_path):
+    path = write(tmp_path / "a.h5", times=[[0.0, 0.5], [], [0.25]], units=[[1], [], [2, 3]])
+    with SpikeFile(path) as data:
+        with pytest.raises(ValueError, match=r"recording 0 of .* as many times as units, got 2 times and 1"):
+            data.events_of([1, 0, 2])
+        with pytest.raises(ValueError, match="recording 2 of .* got 1 times and 2 units"):
+            data.events_of([1, 2])
+
+
+@pytest.mark.parametrize("time_type", ["float16", "float64"])
+def test_a_negative_first_time_is_refused_wherever_it_is(tmp_path, time_type):
+    path = write(
+        tmp_path / "a.h5", times=[[0.5], [], [-0.25, 0.5]], units=[[1], [], [2, 3]], time_type=time_type
+    )
+    with SpikeFile(path) as data:
+        for rows in ([2], [0, 2], [2, 1]):
+            with pytest.raises(ValueError, match="times of recording 2 of .* not negative, got time=-0.25"):
+                data.events_of(rows)
+        with pytest.raises(ValueError, match="not negative"):
+            data.events(2)
+
+
+def test_a_file_that_ends_early_after_it_was_opened_is_refused_at_once_and_one_by_one(path):
+    with SpikeFile(path) as data:
+        assert len(data.events_of([0, 2])) == 2
+        os.truncate(path, 600)
+        with pytest.raises(DataFileError, match=r"must be readable, got the end of the file .* recording 0"):
+            data.events_of([0, 2])
+        with pytest.raises(DataFileError, match="must be readable, got the end of the file .* recording 2"):
+            data.events(2)
+        with pytest.raises(ValueError, match="the end of the file in row 0"):
+            data._opened_columns()[0].several([1, 0])
