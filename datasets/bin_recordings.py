@@ -76,7 +76,8 @@ class BinRecordings:
         IndexError
             If there is no such recording.
         """  # noqa: DOC502
-        return self._read([self._row(index)])[0]
+        found = self._read([self._row(index)])
+        return found.times, found.units
 
     def events_of(self, indices: Iterable[int]) -> Ragged:
         """Return the events of several recordings, whose files the system reads side by side.

@@ -73,5 +73,5 @@ def names_of(paths: Sequence[str]) -> NDArray[np.uint8] | None:
     >>> names_of(["a", "bc"]).tobytes()
     b'a\x00bc\x00'
     """
-    names = b"".join([os.fsencode(path) + b"\0" for path in paths])
+    names = b"\0".join([*map(os.fsencode, paths), b""])
     return np.frombuffer(names, np.uint8) if AT_ONCE and names.count(b"\0") == len(paths) else None
