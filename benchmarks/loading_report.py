@@ -8,7 +8,7 @@ from measure import table
 from targets import Target, at_least, at_most
 
 FIRST, LATER = 0, -1
-SPOKEN, CAMERA, ALONE = "spoken digits, batches", "N-MNIST, batches", "N-MNIST, recordings"
+SPOKEN, CAMERA = "spoken digits, batches", "N-MNIST, batches"
 HOW = """\
 {0:,} recordings in SHD's layout (250 steps, 700 units) and the {1:,} N-MNIST recordings at hand (79
 steps, 2,312 units), in shuffled batches of {batch} and steps of 4 ms: the same files and the same
@@ -53,7 +53,6 @@ def targets_of(results: dict[str, Any]) -> list[Target]:
         for case, who, limit, epochs in (
             (SPOKEN, "snntrace", 10, (LATER,)),
             (CAMERA, "snntrace", 5, (FIRST, LATER)),
-            (ALONE, "snntrace", 5, (FIRST, LATER)),
             (CAMERA, "snntrace, spike store", 20, (LATER,)),
             (CAMERA, "snntrace, spike store, as events", 20, (LATER,)),
             (CAMERA, "snntrace, spike store, kept in memory", 20, (LATER,)),
