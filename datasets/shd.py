@@ -116,7 +116,7 @@ class SpikeFile:
         self._closed = False
         self._file: Any = None
         self._columns: tuple[VlenRows, VlenRows] | None = None
-        self._process = -1
+        self._process, self._stamp = -1, (0, 0)
         try:
             self._read_tables()
         except BaseException:
@@ -334,6 +334,15 @@ class SpikeFile:
                 ) from error
             self._process = os.getpid()
             self._columns = None
+            status = os.fstat(self._file.id.get_vfd_handle())
+            stamp = status.st_size, status.st_mtime_ns
+            if self._stamp not in {(0, 0), stamp}:
+                self.close()
+                raise DataFileError(
+                    f"SpikeFile: the file must be the one that was opened first, got a changed {self.path}. "
+                    f"Make a new SpikeFile."
+                )
+            self._stamp = stamp
         return self._file
 
     def _read_tables(self) -> None:
@@ -363,4 +372,4 @@ class SpikeFile:
 def alike(times: NDArray[Any], units: NDArray[Any]) -> bool:
     """Tell whether a recording is of the kind that kernels read: of two lists of one length."""
     native = times.dtype.isnative and units.dtype.isnative and units.dtype.kind == "u"
-    return native and times.shape == units.shape
+    return native and times.shape == units.shape and times.itemsize <= np.dtype(np.float64).itemsize

@@ -6,6 +6,7 @@ walk in place for ever. Here each heap is walked over once, with care, and threa
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from typing import Any
@@ -44,9 +45,14 @@ class VlenRows:
         self._size, self._base = int(file.id.get_filesize()), int(file.userblock_size)
         text = h5py.check_string_dtype(table.dtype) is not None
         self._element = np.dtype("u1" if text else h5py.check_vlen_dtype(table.dtype))
-        known = file.id.get_create_plist().get_sizes() == (8, 8)
-        references = self._references() if known else None
+        if (sizes := file.id.get_create_plist().get_sizes()) != (8, 8):
+            raise ValueError(f"places and sizes of {sizes} bytes in place of 8")
+        # As they are in memory, with all of their bits in use.
+        plain = text or table.id.get_type().get_super().equal(h5py.h5t.py_create(self._element))
+        references = self._references() if plain else None
         self._by_hdf5 = references is None
+        if self._by_hdf5:
+            self._check_heaps()
         if references is not None:
             self._lengths, self._heaps = references["length"], references["heap"]
             self._numbers = references["number"]
@@ -180,6 +186,14 @@ class VlenRows:
                 f"{self._lengths[row]} elements that are not object {self._numbers[row]} of the heap at byte "
                 f"{int(heap) + self._base}"
             )
+
+    def _check_heaps(self) -> None:
+        """Walk over all heaps there are, for HDF5 will walk over whichever a row names."""
+        with mmap.mmap(self._handle, 0, access=mmap.ACCESS_READ) as raw:
+            heap = raw.find(MAGIC + b"\1")
+            while heap >= 0:
+                self._walk(heap)
+                heap = raw.find(MAGIC + b"\1", heap + 1)
 
     def _walk(self, heap: int) -> dict[int, tuple[int, int]]:
         """Return where a heap's objects are, and their sizes, by their numbers."""

@@ -183,6 +183,60 @@ def test_a_damaged_heap_is_refused(kind, where, value, message, made):
         read(path)
 
 
+ENDLESS = """
+import sys
+from pathlib import Path
+import fuzzing
+try:
+    fuzzing.cases()["shd.h5"].read(Path(sys.argv[1]))
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_an_object_of_no_size_is_refused_in_layouts_that_only_hdf5_reads(root, tmp_path):
+    path = tmp_path / "a.h5"
+    fuzzing.write_shd(path, chunks=(7,), compression="lzf")
+    data, heap = bytearray(path.read_bytes()), 0
+    while (heap := data.find(b"GCOL", heap + 1)) >= 0:
+        struct.pack_into("<HHIQ", data, heap + 16, 0, 0, 0, 0)
+    path.write_bytes(data)
+    # In a process of its own, for HDF5 would walk in place for ever.
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDLESS, str(path)], capture_output=True, text=True, timeout=60, check=False,
+        env=os.environ | {"PYTHONPATH": str(root / "tests")},
+    )  # fmt: skip
+    assert "must be readable, got an object of 0 bytes" in ended.stdout, ended.stderr
+
+
+def test_places_of_four_bytes_are_refused(tmp_path):
+    plist = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    plist.set_sizes(4, 4)
+    with h5py.File(h5py.h5f.create(bytes(tmp_path / "a.h5"), fcpl=plist)) as file:
+        for name, kind in (("times", "f4"), ("units", "u2")):
+            file.create_dataset(f"spikes/{name}", 1, h5py.vlen_dtype(kind))[0] = np.ones(2, kind)
+        file["labels"] = [0]
+    with (
+        SpikeFile(tmp_path / "a.h5") as data,
+        pytest.raises(DataFileError, match=r"places and sizes of \(4, 4"),
+    ):
+        data.events(0)
+
+
+def test_numbers_that_do_not_use_all_of_their_bits_and_long_ones_are_read_by_their_value(tmp_path):
+    kind = h5py.h5t.STD_U16LE.copy()
+    kind.set_precision(12)
+    kind.set_offset(4)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        times = file.create_dataset("spikes/times", 2, h5py.vlen_dtype(np.longdouble))
+        space, kinds = h5py.h5s.create_simple((2,)), h5py.h5t.vlen_create(kind)
+        h5py.h5d.create(file["spikes"].id, b"units", kinds, space)
+        times[1], file["spikes/units"][1] = np.array([0.25, 0.5], np.longdouble), np.array([3, 4], "u2")
+        file["labels"] = [0, 0]
+    with SpikeFile(tmp_path / "a.h5") as data:
+        assert [column.tolist() for column in data.events(1)] == [[0.25, 0.5], [3, 4]]
+
+
 @pytest.mark.parametrize("where", [1 << 40, 1 << 63, (1 << 64) - 1])
 def test_a_row_outside_of_the_file_is_refused_in_a_batch_as_well(where, made):
     path, _ = made("shd.h5")

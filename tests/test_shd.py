@@ -160,6 +160,17 @@ def read_in_child(data, queue):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_a_copy_notices_that_the_file_has_changed(path):
+    with SpikeFile(path) as data:
+        copy = pickle.loads(pickle.dumps(data))
+        write(path.with_name("other.h5"), times=TIMES[::-1], units=UNITS[::-1], labels=LABELS[::-1])
+        os.utime(path.with_name("other.h5"), ns=(0, path.stat().st_mtime_ns + 1))
+        path.with_name("other.h5").replace(path)
+        assert data.events(0)[1].tolist() == UNITS[0]
+        with pytest.raises(DataFileError, match="must be the one that was opened first, got a changed"):
+            copy.events(0)
+
+
 def test_a_forked_process_opens_the_file_again(path):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
