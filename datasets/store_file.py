@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import FLAGS, expect, mapped
+from snntrace.datasets.files.limits import LIMITS
 from snntrace.datasets.hdf5 import FOREIGN, own_table
 from snntrace.datasets.ragged import starts_of
 from snntrace.datasets.scattered import read_places
@@ -29,8 +30,10 @@ from snntrace.datasets.store_layout import (
 )  # fmt: skip
 from snntrace.datasets.store_packing import GROUP, PACKING
 
-WORD = 8
-"""Bytes."""
+WORD, EVENT = 8, 16
+"""Bytes, of an event in memory."""
+MOST_TIMES = 150
+"""How many times its size a file may become in memory: one bit an event, and none for its unit, is 120."""
 UNOPENED, CLOSED = -1, -2
 """In place of a handle."""
 
@@ -279,13 +282,7 @@ class StoreFile:
             if falls.any():
                 row = int(np.argmax(falls))
                 damaged(self.path, f"/recordings/{name}[{row}]", f"{name} must not go backwards", "a fall")
-        # No recording asks for more memory than its words can fill: a group of events has two widths.
-        groups = -(-np.diff(self.tables["pointers"]) // GROUP)
-        short = -(-2 * groups // WORD) > np.diff(self.tables["places"])
-        if short.any():
-            row = int(short.argmax())
-            got = f"{self.tables['pointers'][row : row + 2]}"
-            damaged(self.path, f"/recordings/pointers[{row}]", "recordings must fit their words", got)
+        self._check_sizes()
         limits = {"labels": len(self.info.class_names), "splits": len(self.splits)}
         for name, table in self.tables.items():
             if name not in {"pointers", "places"} and table.size != n:
@@ -299,3 +296,18 @@ class StoreFile:
             row = int(np.argmin(np.isfinite(ends) & (ends >= 0)))
             must = "times must be finite and not negative"
             damaged(self.path, f"/recordings/ends[{row}]", must, ends[row], AGAIN)
+
+    def _check_sizes(self) -> None:
+        """Refuse a recording that asks for more memory than its words, or the file, can fill."""
+        # A group of events has two widths.
+        counts, size = np.diff(self.tables["pointers"]), self._stamp[0]
+        short = -(-2 * -(-counts // GROUP) // WORD) > np.diff(self.tables["places"])
+        if short.any():
+            row = int(short.argmax())
+            got = f"{self.tables['pointers'][row : row + 2]}"
+            damaged(self.path, f"/recordings/pointers[{row}]", "recordings must fit their words", got)
+        # Of no bits an event, which few files have, that would still be 2,000 times the file.
+        if EVENT * counts.max() > max(LIMITS.spared, MOST_TIMES * size):
+            row = int(counts.argmax())
+            must = f"recordings must be of a size that a file of {size} bytes can hold"
+            damaged(self.path, f"/recordings/pointers[{row}]", must, f"{counts[row]} events")

@@ -466,6 +466,26 @@ def test_the_program_in_the_description_reads_recordings_with_and_without_events
             np.testing.assert_array_equal(found[1], units)
 
 
+def test_a_small_file_does_not_fill_the_memory(path, tmp_path):
+    """Events of one time and of unit 0 take no bits but those of their group's width."""
+
+    def many(file, n=5_000_000):
+        repacked(lambda times, units: (np.zeros(n, times.dtype), np.zeros(n, units.dtype)))(file)
+        pointers = file["recordings/pointers"]
+        pointers[1:] = pointers[1:] + n - pointers[1]
+        mend(file, "recordings/pointers")
+
+    edit(path, many)
+    with pytest.raises(DataFileError, match=r"bytes can hold, got 5000000 events at .*pointers\[0\]"):
+        SpikeStore(path)
+    # One unit that spikes in every microsecond is the most that is not refused.
+    info = StoreInfo(n_units=1, class_names=("a",))
+    with StoreWriter(tmp_path / "one", info, time_type="us") as writer:
+        writer.append(1e-6 * np.arange(6_000_000), np.zeros(6_000_000, int), 0)
+    assert (tmp_path / "one").stat().st_size < 16 * 6_000_000 / 110
+    assert len(SpikeStore(tmp_path / "one").events(0)[0]) == 6_000_000
+
+
 def test_a_closed_store_says_so(path):
     store = SpikeStore(path)
     store.close()
