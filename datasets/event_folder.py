@@ -18,6 +18,9 @@ from snntrace.datasets.files.registry import FORMATS, read_events
 from snntrace.datasets.labelled_files import LAYOUT, TABLE, WHO, numbered, place_of_part, recordings_of
 from snntrace.datasets.ragged import EventList
 
+STEPS = {FORMATS["es"].ending}
+"""Formats whose times are steps, which are never negative."""
+
 
 class EventFolder:
     """Recordings of an event sensor in any format of `snntrace.datasets.files`, with their labels.
@@ -125,10 +128,19 @@ class EventFolder:
         for array in (self.labels, self.groups):
             if array is not None:
                 array.setflags(write=False)
-        self._options: Mapping[str, Any] = options
+        self._options = options
         self._given = sensor
-        self.sensor: tuple[int, int] = sensor or self._read(0).sensor
+        self.sensor: tuple[int, int] = sensor or self._read(0, ordered=False).sensor
         self.n_units: int = 2 * self.sensor[0] * self.sensor[1]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether a recording in which time goes backwards is refused."""
+        return bool(self._options.get("ordered", True))
+
+    @ordered.setter
+    def ordered(self, ordered: bool) -> None:
+        self._options["ordered"] = ordered
 
     def __len__(self) -> int:
         """Return the number of recordings.
@@ -206,11 +218,13 @@ class EventFolder:
         start = events.t.min() if len(events) else 0
         return (events.t - start).astype(np.float64) * MICROSECOND, events.units()
 
-    def _read(self, row: int) -> Events:
-        file, options = self.files[row], dict(self._options)
+    def _read(self, row: int, **more: Any) -> Events:
+        file, options = self.files[row], {**self._options, **more}
         if self._given is not None and file.suffix == FORMATS["nmnist"].ending:
             # Its files do not say of which sensor they are.
             options["sensor"] = self._given
+        if file.suffix.lower() in STEPS:
+            options.pop("ordered", None)
         return read_events(file, **options)
 
 

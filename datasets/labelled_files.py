@@ -173,7 +173,9 @@ def from_table(folder: Path) -> list[Recording]:
                 f"Correct it."
             )
         group = next((cells[name] for name in GROUPS if name in cells), "")
-        found.append(Recording(file, cells["label"], group, cells.get("split", "")))
+        split = cells.get("split", "")
+        split = split.lower() if split.lower() in SPLITS else split
+        found.append(Recording(file, cells["label"], group, split))
     if not found:
         raise DataFileError(f"{WHO}: the table must name recordings, got none in {table}. Add lines.")
     if any(r.split for r in found) and not all(r.split for r in found):

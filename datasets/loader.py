@@ -12,6 +12,7 @@ from snntrace.datasets.binning import n_channels, width_of
 from snntrace.datasets.order import Order, buckets_of
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.reading import Reader, steps_of
+from snntrace.datasets.split import whole_numbers
 from snntrace.datasets.transforms.composing import Mix, Transform
 from snntrace.events.lists import check_units
 from snntrace.events.steps import checked_n_steps, step_of
@@ -233,7 +234,7 @@ def checked_indices(indices: ArrayLike, dataset: SpikeDataset, who: str) -> NDAr
     ValueError
         If there is no such recording.
     """
-    chosen = np.asarray(indices, dtype=np.int64).ravel()
+    chosen = whole_numbers(indices, who)
     if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(dataset)):
         wrong = chosen.min() if chosen.min() < 0 else chosen.max()
         raise ValueError(

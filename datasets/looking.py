@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from snntrace.datasets.catalogue import open_dataset
 from snntrace.datasets.files.event_stream import read_event_stream
 from snntrace.datasets.files.events import MICROSECOND, DataFileError
 from snntrace.datasets.files.registry import FORMATS, format_of, named_format
+from snntrace.datasets.labelled_files import ENDINGS as EVENTS
 from snntrace.datasets.protocol import SpikeDataset
 from snntrace.datasets.spoken import ENDINGS as SOUNDS
 from snntrace.datasets.summary import Progress, event_summary, span_summary, summary
@@ -94,7 +95,8 @@ def look_at(
     path = Path(source).expanduser()
     kind = None
     if name is None and path.is_file():
-        with suppress(DataFileError):
+        # An event file by its name is told what is wrong with it.
+        with nullcontext() if path.suffix.lower() in EVENTS else suppress(DataFileError):
             kind = format_of(path)
         if kind is None and path.suffix.lower() in SOUNDS:
             kind = SOUND

@@ -114,6 +114,15 @@ class NCaltech101:
         files = [file for _, found in classes for file in found]
         self._recordings = BinRecordings("NCaltech101", files, SENSOR, ordered=ordered, preload=preload)
 
+    @property
+    def ordered(self) -> bool:
+        """Whether a recording in which time goes backwards is refused."""
+        return self._recordings.ordered
+
+    @ordered.setter
+    def ordered(self, ordered: bool) -> None:
+        self._recordings.ordered = ordered
+
     def __len__(self) -> int:
         """Return the number of recordings.
 

@@ -113,7 +113,6 @@ class NMNIST:
         self.path, self.split = part_of(
             located("nmnist", path, split, download, lambda folder: part_of(folder, split)), split
         )
-        self.ordered = ordered
         files: list[str] = []
         labels: list[int] = []
         for digit in DIGITS:
@@ -148,6 +147,15 @@ class NMNIST:
             The line.
         """
         return f"NMNIST({self.split}: {len(self)} of {OFFICIAL[self.split]} recordings, {self.n_units} units)"
+
+    @property
+    def ordered(self) -> bool:
+        """Whether a recording in which time goes backwards is refused."""
+        return self._recordings.ordered
+
+    @ordered.setter
+    def ordered(self, ordered: bool) -> None:
+        self._recordings.ordered = ordered
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:

@@ -316,7 +316,8 @@ class SpikeFile:
         self._closed = True
         if self._file is not None and self._process == os.getpid():
             self._file.close()
-        self._file = None
+        # A thread that still reads rows keeps their file open.
+        self._file = self._columns = None
 
     def _open(self) -> Any:
         if self._closed:

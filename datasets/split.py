@@ -210,6 +210,35 @@ def column_of(data: Any, name: str, who: str) -> NDArray[Any]:
     return found
 
 
+def whole_numbers(indices: ArrayLike, who: str) -> NDArray[np.int64]:
+    """Return numbers of recordings as integers.
+
+    Parameters
+    ----------
+    indices : int array
+        The numbers.
+    who : str
+        Name of the caller, for the message.
+
+    Returns
+    -------
+    int64 array of shape (n,)
+        The numbers.
+
+    Raises
+    ------
+    TypeError
+        If they are no integers: a mask, say, would be taken for the numbers 0 and 1.
+    """
+    given = np.asarray(indices)
+    if given.size and given.dtype.kind not in "iu":
+        raise TypeError(
+            f"{who}: indices must be numbers of recordings, got dtype={given.dtype}. Make numbers of a mask "
+            f"with numpy.flatnonzero."
+        )
+    return given.astype(np.int64).ravel()
+
+
 def distinct_indices(indices: ArrayLike | None, size: int, who: str) -> NDArray[np.int64]:
     """Return the numbers of recordings in ascending order.
 
@@ -234,7 +263,7 @@ def distinct_indices(indices: ArrayLike | None, size: int, who: str) -> NDArray[
     """
     if indices is None:
         return np.arange(size)
-    ordered = np.sort(np.asarray(indices, dtype=np.int64).ravel())
+    ordered = np.sort(whole_numbers(indices, who))
     if ordered.size and (ordered[0] < 0 or ordered[-1] >= size):
         wrong = ordered[0] if ordered[0] < 0 else ordered[-1]
         raise ValueError(

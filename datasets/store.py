@@ -169,6 +169,11 @@ class SpikeStore:
         return float(self.durations.max())
 
     @property
+    def group_names(self) -> tuple[str, ...]:
+        """Names of the groups; empty if they are only numbers."""
+        return self.info.group_names
+
+    @property
     def time_type(self) -> str:
         """How times are stored: ``'float16'``, ``'us'`` (whole ones), ``'float32'`` or ``'float64'``."""
         return self._file.time_type

@@ -12,6 +12,7 @@ import numpy as np
 
 from snntrace.datasets.hdf5 import new_file
 from snntrace.datasets.protocol import SpikeDataset
+from snntrace.datasets.shd_tables import MOST_CLASSES
 from snntrace.datasets.store import SpikeStore
 from snntrace.datasets.store_layout import TIMES, StoreInfo, encode_times, encoded
 from snntrace.datasets.store_writer import InexactTimes, StoreWriter
@@ -126,6 +127,7 @@ def info_of(data: SpikeDataset) -> StoreInfo:
         source,
         getattr(data, "licence", ""),
         getattr(data, "citation", ""),
+        tuple(getattr(data, "group_names", None) or ()),
     )
 
 
@@ -142,9 +144,17 @@ def check_alike(parts: Mapping[Any, SpikeDataset], info: StoreInfo) -> None:
     Raises
     ------
     ValueError
-        If they differ in units or classes.
+        If they differ in units or classes, or number their groups otherwise.
     """
     for name, part in parts.items():
+        groups = tuple(getattr(part, "group_names", None) or ())
+        if part.groups is not None and groups != info.group_names:
+            raise ValueError(
+                f"convert: parts must number their groups alike, got {', '.join(groups) or 'no names'} in "
+                f"{'the data' if name is None else f'part {name!r}'}, and "
+                f"{', '.join(info.group_names) or 'no names'} in the store. Write them to files of their "
+                f"own, or name all of their groups in one labels.csv."
+            )
         names = tuple(part.class_names)
         if (part.n_units, names) != (info.n_units, info.class_names):
             pairs = enumerate(zip(names, info.class_names, strict=False))
@@ -194,8 +204,9 @@ def fill(writer: StoreWriter, parts: Mapping[Any, SpikeDataset], progress: Progr
     """  # noqa: DOC502
     check_alike(parts, writer.info)
     done, total = 0, sum(map(len, parts.values()))
-    for name, data in parts.items():
-        groups = data.groups
+    for given, data in parts.items():
+        # What is an official test part stays one.
+        name, groups = given or getattr(data, "split", None) or None, data.groups
         for row, (times, units) in enumerate(each(data)):
             group = None if groups is None else int(groups[row])
             writer.append(times, units, int(data.labels[row]), group=group, split=name)
@@ -271,6 +282,11 @@ def export_shd(
             f"export_shd: path must not exist, got path={target}. Take another name, or give overwrite=True."
         )
     names = encoded(data.class_names, "export_shd")
+    if len(names) > MOST_CLASSES:
+        raise ValueError(
+            f"export_shd: the layout of SHD has at most {MOST_CLASSES} classes, got {len(names)}. Convert "
+            f"to a store."
+        )
     with new_file(target, "export_shd") as file:
         n, small = len(data), "uint16" if data.n_units <= 1 << 16 else "uint32"
         all_times = file.create_dataset("spikes/times", n, h5py.vlen_dtype(time_type))

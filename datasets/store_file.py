@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import FLAGS, expect, mapped
 from snntrace.datasets.files.limits import LIMITS
+from snntrace.datasets.handle import Handle
 from snntrace.datasets.hdf5 import FOREIGN, own_table
 from snntrace.datasets.ragged import starts_of
 from snntrace.datasets.scattered import read_places
@@ -34,8 +34,6 @@ WORD, EVENT = 8, 16
 """Bytes, of an event in memory."""
 MOST_TIMES = 150
 """How many times its size a file may become in memory: one bit an event, and none for its unit, is 120."""
-UNOPENED, CLOSED = -1, -2
-"""In place of a handle."""
 
 
 class StoreFile:
@@ -67,7 +65,8 @@ class StoreFile:
         # For its errors: HDF5 says the same of a missing file and of a damaged one.
         size = mapped(path, WHO).size
         self._stamp = (0, 0)
-        self._handle, self._opening = UNOPENED, threading.Lock()
+        self._handle: Handle | None = None
+        self._closed, self._opening = False, threading.Lock()
         self._open_handle()
         try:
             with h5py.File(path, "r", locking=False) as file:
@@ -89,8 +88,9 @@ class StoreFile:
         dict
             The state.
         """
-        own = {"_closer", "_opening", "_verified"}
-        return {k: v for k, v in self.__dict__.items() if k not in own} | {"_handle": UNOPENED}
+        own = {"_opening", "_verified"}
+        state = {k: v for k, v in self.__dict__.items() if k not in own}
+        return state | {"_handle": None, "_closed": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state of another object, and open the file again at first use.
@@ -115,10 +115,8 @@ class StoreFile:
         return len(self.tables["labels"])
 
     def close(self) -> None:
-        """Close the file; doing so twice is allowed."""
-        if self._handle >= 0:
-            self._closer()
-        self._handle = CLOSED
+        """Close the file when no thread reads it any more; doing so twice is allowed."""
+        self._closed, self._handle = True, None
 
     def expect(self, rows: Sequence[int]) -> None:
         """Have the system read recordings side by side, which have not been read yet and soon will be.
@@ -128,11 +126,11 @@ class StoreFile:
         rows : sequence of int
             Which.
         """
-        which, places = np.asarray(rows, np.int64), self.tables["places"]
+        handle, which, places = self._opened(), np.asarray(rows, np.int64), self.tables["places"]
         for row in which[~self._verified[which]].tolist():
             start, stop = places[row : row + 2].tolist()
             if stop > start:
-                expect(self._opened(), self._start + WORD * start, WORD * (stop - start))
+                expect(handle.number, self._start + WORD * start, WORD * (stop - start))
 
     def words(self, rows: Sequence[int]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """Return recordings as they are on disk.
@@ -153,7 +151,7 @@ class StoreFile:
         first = table[which]
         starts = starts_of(table[which + 1] - first)
         words = np.empty(starts[-1], "<u8")
-        part = read_places(handle, self._start + WORD * first, WORD * starts, words.view(np.uint8))
+        part = read_places(handle.number, self._start + WORD * first, WORD * starts, words.view(np.uint8))
         if part < len(which):
             got = f"the end of the file in {WORD * (starts[part + 1] - starts[part])} bytes"
             self._refuse(rows[part], "recordings must be whole", got)
@@ -169,28 +167,27 @@ class StoreFile:
         place = self._start + WORD * int(self.tables["places"][row])
         damaged(self.path, f"byte {place} (recording {row})", must, got)
 
-    def _opened(self) -> int:
-        if self._handle == UNOPENED:
+    def _opened(self) -> Handle:
+        handle = self._handle
+        if handle is None and not self._closed:
             with self._opening:
                 # Another thread may have opened it meanwhile.
-                if self._handle == UNOPENED:
-                    self._open_handle()
-        if self._handle == CLOSED:
+                handle = self._handle or self._open_handle()
+        if handle is None or self._closed:
             raise ValueError(f"{WHO}: the file must be open, got the closed {self.path}. Make a new {WHO}.")
-        return self._handle
+        return handle
 
-    def _open_handle(self) -> None:
-        handle = os.open(self.path, FLAGS)
-        self._closer = weakref.finalize(self, os.close, handle)
-        status = os.fstat(handle)
+    def _open_handle(self) -> Handle:
+        handle = Handle(os.open(self.path, FLAGS))
+        status = os.fstat(handle.number)
         stamp = (status.st_size, status.st_mtime_ns)
         if self._stamp not in {(0, 0), stamp}:
-            self._closer()
             damaged(
                 self.path, "its end", "the file must be the one that was opened first", "a changed file",
                 "Make a new SpikeStore.",
             )  # fmt: skip
         self._handle, self._stamp = handle, stamp
+        return handle
 
     def _read(self, file: Any, size: int) -> None:
         self._check_version(file)

@@ -46,6 +46,8 @@ class StoreInfo:
         Where the recordings come from.
     licence, citation : str
         Of the source; empty where not known.
+    group_names : tuple of str
+        Name of each group; empty if they are only numbers.
     """
 
     n_units: int
@@ -55,6 +57,7 @@ class StoreInfo:
     source: str = ""
     licence: str = ""
     citation: str = ""
+    group_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -115,10 +118,14 @@ class StoreInfo:
             found = json.loads(text)
             splits, sensor = found.pop("splits"), found.pop("sensor")
             names = found.pop("class_names")
-            words = {name: found.pop(name) for name in ("grouped_by", "source", "licence", "citation")}
-            if not all(isinstance(word, str) for word in [*names, *splits, *words.values()]):
+            words: dict[str, Any] = {
+                name: found.pop(name) for name in ("grouped_by", "source", "licence", "citation")
+            }
+            groups = found.pop("group_names", [])
+            if not all(isinstance(word, str) for word in [*names, *splits, *groups, *words.values()]):
                 raise TypeError("a text is no text")
             width_height = None if sensor is None else (int(sensor[0]), int(sensor[1]))
+            words["group_names"] = tuple(groups)
             return cls(int(found["n_units"]), tuple(names), width_height, **words), tuple(splits)
         except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise ValueError(f"{WHO}: metadata must have all entries, got {error!r}. {AGAIN}") from error

@@ -7,6 +7,7 @@ walk in place for ever. Here each heap is walked over once, with care, and threa
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import zlib
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntrace.datasets.files.contents import expect, read_at
+from snntrace.datasets.handle import Handle
 from snntrace.datasets.ragged import starts_of
 from snntrace.datasets.scattered import read_places
 
@@ -41,7 +43,7 @@ class VlenRows:
     """
 
     def __init__(self, file: Any, table: Any) -> None:
-        self._handle, self._table = int(file.id.get_vfd_handle()), table
+        self._handle, self._table = Handle(os.dup(file.id.get_vfd_handle())), table
         self._size, self._base = int(file.id.get_filesize()), int(file.userblock_size)
         text = h5py.check_string_dtype(table.dtype) is not None
         self._element = np.dtype("u1" if text else h5py.check_vlen_dtype(table.dtype))
@@ -120,7 +122,7 @@ class VlenRows:
             self._find(row)
         places, width = np.where(empty, 0, self._places[which]), self._element.itemsize
         raw = np.empty(width * starts[-1], np.uint8)
-        part = read_places(self._handle, places, width * starts, raw)
+        part = read_places(self._handle.number, places, width * starts, raw)
         if part < len(rows):
             raise ValueError(f"the end of the file in row {rows[part]}")
         return np.frombuffer(raw, self._element), starts
@@ -141,7 +143,7 @@ class VlenRows:
                 left = self._size - (place := int(self._heaps[row]) + self._base)
                 # Reading a row that is not in the file tells so.
                 if left > 0:
-                    expect(self._handle, place, min(size, left))
+                    expect(self._handle.number, place, min(size, left))
 
     def _references(self) -> NDArray[Any] | None:
         """Return what the table holds; None if it is laid out in a way that only HDF5 reads."""
@@ -167,7 +169,7 @@ class VlenRows:
         return found
 
     def _read(self, size: int, place: int) -> bytes:
-        raw = read_at(self._handle, size, place) if 0 <= place <= self._size - size else b""
+        raw = read_at(self._handle.number, size, place) if 0 <= place <= self._size - size else b""
         if len(raw) != size:
             raise ValueError(f"the end of the file in {size} bytes at byte {place}")
         return raw
@@ -189,7 +191,7 @@ class VlenRows:
 
     def _check_heaps(self) -> None:
         """Walk over all heaps there are, for HDF5 will walk over whichever a row names."""
-        with mmap.mmap(self._handle, 0, access=mmap.ACCESS_READ) as raw:
+        with mmap.mmap(self._handle.number, 0, access=mmap.ACCESS_READ) as raw:
             heap = raw.find(MAGIC + b"\1")
             while heap >= 0:
                 self._walk(heap)

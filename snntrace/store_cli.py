@@ -68,7 +68,7 @@ def convert(
             )
         parts = opened(source, name, split, part, encoding=encoding, sensor=sensor)
         for data in parts.values():
-            # What is sorted need not be in order; readers without this refuse nothing.
+            # What is sorted need not be in order.
             if sort and hasattr(data, "ordered"):
                 cast(Any, data).ordered = False
         if append:

@@ -198,6 +198,30 @@ def test_names_are_whole_and_pictures_fit_in_a_narrow_terminal(run, tmp_path, mo
     assert all(len(line.rstrip()) <= 60 for line in text.splitlines())
 
 
+def test_what_is_sorted_need_not_be_in_order(run, tmp_path):
+    columns = [[500, 300, 900], *ROWS[1:]]
+    for folder in ("n/Train/0", "own/a"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.bin").write_bytes(writers.nmnist(*[column[:3] for column in columns]))
+    for label in range(1, 10):
+        (tmp_path / "n" / "Train" / str(label)).mkdir()
+    (tmp_path / "steps" / "a").mkdir(parents=True)
+    (tmp_path / "steps" / "a" / "1.es").write_bytes(writers.es_dvs(*ROWS))
+    assert "1 recording" in run("convert", "steps", "steps.spikes", "--sort")
+    for folder in ("n", "own"):
+        assert "time must not go backwards" in run("convert", folder, "s.spikes", fails=True)
+        run("convert", folder, "s.spikes", "--sort", "--overwrite")
+        times = SpikeStore(tmp_path / "s.spikes").events(0)[0]
+        np.testing.assert_allclose(times - times[0], [0, 200e-6, 600e-6], atol=1e-9)
+
+
+def test_an_event_file_that_is_empty_or_damaged_is_told_what_is_wrong_with_it(run, tmp_path):
+    (tmp_path / "zero.dat").write_bytes(b"")
+    (tmp_path / "junk.aedat").write_bytes(bytes(range(200)))
+    assert "must not be empty, got 0 bytes in zero.dat" in run("info", "zero.dat", fails=True)
+    assert "must be in a known format, got" in run("info", "junk.aedat", fails=True)
+
+
 def test_sounds_become_a_file_that_can_be_told_of(run, tmp_path):
     sound = np.sin(np.arange(9600) / 10) * np.hanning(9600)
     for i in range(2):

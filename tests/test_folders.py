@@ -134,6 +134,12 @@ def test_a_table_gives_labels_subjects_and_parts(folder):
     assert summary(train)["groups"] == "2: 0 = ann (1), 1 = bob (1)"
 
 
+def test_parts_of_a_table_may_be_in_capitals(folder):
+    (folder / "labels.csv").write_text("file,label,split\nup/0.bin,a,Train\nup/1.bin,b,TEST\n")
+    data = open_dataset(folder)
+    assert (data.split, data.splits) == ("train", ("train", "test"))
+
+
 def test_a_name_that_looks_like_a_number_is_a_name(folder):
     (folder / "labels.csv").write_text("file,label,subject\nup/0.bin,a,1\nup/1.bin,b,2\ndown/0.bin,b,7\n")
     data = open_dataset(folder)

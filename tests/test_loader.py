@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from snntrace import Spikes
-from snntrace.datasets import SaccadeDigits, SpikeFile, batches, bin_batch, by_group, streams
+from snntrace.datasets import SaccadeDigits, SpikeFile, batches, bin_batch, by_group, hold_out, streams
 from snntrace.datasets.past_cache import LARGE
 
 DT = 4 * u.ms
@@ -213,6 +213,17 @@ def test_more_units_than_32_bits_can_name_are_refused_before_they_are_pooled():
     for wrong in (batches, streams):
         with pytest.raises(ValueError, match="n_units must be at most 2147483647, got n_units=4294967296"):
             wrong(Clicks(), [0], *([1] if wrong is batches else []), DT, n_units=2**32, pool=2**16)
+
+
+@pytest.mark.parametrize("wrong", [np.arange(1797) > 99, [0.9, 1.7], ["1"]])
+def test_a_mask_is_not_taken_for_numbers_of_recordings(wrong):
+    data = SaccadeDigits()
+    for use in (
+        lambda: batches(data, wrong, 1, DT), lambda: streams(data, wrong, DT),
+        lambda: hold_out(data, 0.5, seed=0, indices=wrong),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="indices must be numbers of .*flatnonzero"):
+            use()
 
 
 def test_a_step_without_a_unit_is_refused():

@@ -22,11 +22,14 @@ from snntrace.datasets import (
     SpikeStore,
     StoreInfo,
     StoreWriter,
+    by_group,
     convert,
     export_shd,
+    hold_out,
     open_dataset,
     scattered,
     store_file,
+    vlen_rows,
 )
 from snntrace.datasets.files import DataFileError, contents
 from snntrace.datasets.scattered import read_places
@@ -484,6 +487,70 @@ def test_a_small_file_does_not_fill_the_memory(path, tmp_path):
         writer.append(1e-6 * np.arange(6_000_000), np.zeros(6_000_000, int), 0)
     assert (tmp_path / "one").stat().st_size < 16 * 6_000_000 / 110
     assert len(SpikeStore(tmp_path / "one").events(0)[0]) == 6_000_000
+
+
+@pytest.mark.parametrize("kind", ["store", "shd"])
+def test_a_read_under_way_is_of_its_own_file_though_it_is_closed(path, tmp_path, monkeypatch, kind):
+    other = write(tmp_path / "other", [(times, 699 - units) for times, units in some()])
+    paths = [path, other]
+    if kind == "shd":
+        paths = [export_shd(SpikeStore(p), tmp_path / f"{p.name}.h5") for p in paths]
+    opens, module = {"store": (SpikeStore, store_file), "shd": (SpikeFile, vlen_rows)}[kind]
+    data, opened = opens(paths[0]), []
+
+    def closing(*arguments):
+        data.close()
+        opened.append(opens(paths[1]))
+        return read_places(*arguments)
+
+    monkeypatch.setattr(module, "read_places", closing)
+    for (_, units), (_, wanted) in zip(data.events_of([3, 5]), [some()[3], some()[5]], strict=True):
+        np.testing.assert_array_equal(units, wanted)
+    assert opened
+    with pytest.raises(ValueError, match="must be open, got the closed"):
+        data.events(3)
+
+
+def test_a_test_part_stays_one_and_is_not_divided(tmp_path):
+    for split in ("train", "test"):
+        data = open_dataset("randman", split=split, n_per_class=2)
+        store = SpikeStore(convert(data, tmp_path / split))
+        assert (store.split, store.splits) == (split, (split,))
+    with pytest.raises(ValueError, match="test"):
+        hold_out(store, 0.5, seed=0)
+
+
+def people(folder, *names):
+    """Make a folder of recordings of some people."""
+    (folder / "a").mkdir(parents=True)
+    for k in range(len(names)):
+        (folder / "a" / f"{k}.bin").write_bytes(bytes([3, 33, 0x80, 1, k]))
+    lines = [f"a/{k}.bin,{'ab'[k % 2]},{name}" for k, name in enumerate(names)]
+    (folder / "labels.csv").write_text("\n".join(["file,label,subject", *lines]))
+    return open_dataset(folder)
+
+
+def test_a_store_knows_people_by_name_and_never_takes_one_for_another(tmp_path):
+    one, two = people(tmp_path / "A", "anna", "bob"), people(tmp_path / "B", "bob", "zoe")
+    store = SpikeStore(convert(one, tmp_path / "s"))
+    assert store.group_names == ("anna", "bob")
+    assert by_group(store, ["bob"])[1].tolist() == [1]
+    for parts in ({"train": one, "test": two}, {"train": two, "test": one}):
+        with pytest.raises(ValueError, match="must number their groups alike"):
+            convert(parts, tmp_path / "t")
+    same = people(tmp_path / "C", "bob", "anna")
+    both = SpikeStore(convert({"train": one, "valid": same}, tmp_path / "t"), "valid")
+    assert both.groups.tolist() == [1, 0]
+    again = SpikeStore(convert(both, tmp_path / "u"))
+    assert (again.group_names, again.split) == (("anna", "bob"), "valid")
+
+
+def test_more_classes_than_the_layout_of_shd_has_are_not_exported(tmp_path):
+    info = StoreInfo(3, tuple(map(str, range(66_000))))
+    with StoreWriter(tmp_path / "a", info) as writer:
+        writer.append([0.5], [1], 65_999)
+    with pytest.raises(ValueError, match="at most 65536 classes, got 66000"):
+        export_shd(SpikeStore(tmp_path / "a"), tmp_path / "b.h5")
 
 
 def test_a_closed_store_says_so(path):
