@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -48,16 +49,24 @@ class Epochs(Generic[Item]):
     def __init__(
         self, who: str, order: Order, make: Callable[[int, Plan], Item], *, prefetch: int, workers: int
     ) -> None:
-        self.next_epoch = 0
         self.waiting = Waiting()
         self._who = who
         self._order = order
         self._make = make
         self._prefetch = prefetch
         self._workers = workers
-        self._given = (0, 0)
-        self._first = 0
+        self.next_epoch = 0
         self._begun: tuple[int, Line[tuple[int, Plan], Item]] | None = None
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the epoch that the next iteration gives, from its first batch on if it is set."""
+        return self._next
+
+    @next_epoch.setter
+    def next_epoch(self, number: int) -> None:
+        self._next, self._first = operator.index(number), 0
+        self._given = self._next, 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without what was made ahead.
@@ -87,8 +96,8 @@ class Epochs(Generic[Item]):
         iterator
             The batches of epoch `next_epoch`, which is raised by one.
         """
-        number, first = self.next_epoch, self._first
-        self.next_epoch, self._first = number + 1, 0
+        number, first = self._next, self._first
+        self._next, self._first = number + 1, 0
         self._given = (number, first)
         return self._counting(number, first)
 
@@ -154,10 +163,10 @@ class Epochs(Generic[Item]):
         return {
             "epoch": epoch,
             "batch": batch,
-            "seed": order.seed,
-            "shuffle": order.shuffle,
-            "batch_size": order.batch_size,
-            "shard": list(order.shard),
+            "seed": int(order.seed),
+            "shuffle": bool(order.shuffle),
+            "batch_size": int(order.batch_size),
+            "shard": [int(number) for number in order.shard],
             "indices": zlib.crc32(order.indices.tobytes() + order.bucket.tobytes()),
         }
 
@@ -187,8 +196,7 @@ class Epochs(Generic[Item]):
                 f"{self._who}.restore: state must name an epoch and one of {len(self)} batches, got "
                 f"epoch={epoch} and batch={batch}. Give what state() returned."
             )
-        self.next_epoch, self._first = epoch, batch
-        self._given = (epoch, batch)
+        self._next, self._first = self._given = (epoch, batch)
 
     def _counting(self, number: int, first: int) -> Iterator[Item]:
         line = self._going_on(number, first)

@@ -111,7 +111,7 @@ def batches(
     mix : callable, optional
         Called with each recording, another one drawn from `indices`, both transformed, and a generator;
         returns a recording and the weight of the first one's label, as `cut_mix` does. `Batch.partners` and
-        `Batch.weights` tell what was mixed.
+        `Batch.weights` tell what was mixed. Not with `buckets`.
     n_units : int, optional
         Number of units after the transform. Default: the data set's.
 
@@ -149,13 +149,14 @@ def batches(
     if layout not in LAYOUTS:
         raise ValueError(f"batches: layout must be one of {LAYOUTS}, got layout={layout!r}. Choose one.")
     kind = checked_dtype(dtype, layout)
-    most = chosen.size if drop_last else math.inf
+    batch_size, most = operator.index(batch_size), chosen.size if drop_last else math.inf
     if chosen.size == 0 or not 1 <= batch_size <= most:
         raise ValueError(
             f"batches: there must be at least one batch, got {chosen.size} recordings, "
             f"batch_size={batch_size} and drop_last={drop_last}. Give more recordings or another batch size."
         )
     part = checked_work(shard, buckets, prefetch, workers, "batches")
+    check_mixing(mix, buckets)
     units = checked_units(dataset, n_units, pool, "batches")
     if limit is None and buckets == 1:
         longest = step_of(np.array([dataset.duration]), step) + 1
@@ -179,6 +180,15 @@ def batches(
     return Batches(
         order, reader, binary=binary, layout=layout, dtype=kind, prefetch=prefetch, workers=workers
     )
+
+
+def check_mixing(mix: Mix | None, buckets: int) -> None:
+    """Refuse to mix recordings of several buckets, of which the longer one would be cut off but named."""
+    if mix is not None and buckets > 1:
+        raise ValueError(
+            f"batches: recordings that are mixed must be of one bucket, got buckets={buckets} and a mix. "
+            f"Leave out one of them."
+        )
 
 
 def checked_dtype(dtype: str, layout: str) -> np.dtype[Any]:

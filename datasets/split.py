@@ -127,7 +127,8 @@ def by_group(
     member_of = column_of(data, "groups", "by_group")
     chosen = distinct_indices(indices, len(member_of), "by_group")
     present = np.unique(member_of[chosen])
-    named = np.unique(numbered_groups(data, held_out))
+    # A text is one name, not its letters.
+    named = np.unique(numbered_groups(data, [held_out] if isinstance(held_out, str) else held_out))
     if named.size == 0 or not np.isin(named, present).all() or len(named) == len(present):
         raise ValueError(
             f"by_group: held_out must name some, and not all, of the groups {present.tolist()}, got "

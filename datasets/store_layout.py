@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -64,9 +65,16 @@ class StoreInfo:
 
         Raises
         ------
+        TypeError
+            If a number is not whole, or a text is none.
         ValueError
             If a value is out of range.
-        """
+        """  # noqa: DOC502
+        # Numbers of numpy are no numbers of JSON.
+        object.__setattr__(self, "n_units", operator.index(self.n_units))
+        if self.sensor is not None:
+            width, height = map(operator.index, self.sensor)
+            object.__setattr__(self, "sensor", (width, height))
         if not 1 <= self.n_units <= MOST_UNITS:
             raise ValueError(
                 f"StoreInfo: n_units must be in 1 .. {MOST_UNITS}, got n_units={self.n_units}. Give the "
@@ -77,6 +85,12 @@ class StoreInfo:
                 "StoreInfo: class_names must name at least one class, got class_names=(). Name the classes."
             )
         encoded(self.class_names, "StoreInfo")
+        for name in ("grouped_by", "source", "licence", "citation"):
+            text = getattr(self, name)
+            if not isinstance(text, str):
+                raise TypeError(f"StoreInfo: {name} must be a text, got {name}={text!r}. Leave it out.")
+            # A path may have bytes that are no UTF-8.
+            object.__setattr__(self, name, text.encode("utf-8", "backslashreplace").decode())
 
     def to_json(self, splits: tuple[str, ...]) -> bytes:
         """Return the text that is stored.

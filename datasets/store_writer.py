@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import secrets
 import zlib
@@ -196,14 +197,21 @@ class StoreWriter:
         Raises
         ------
         TypeError
-            If the units are not integers.
+            If the units, the label or the group are not integers.
         ValueError
-            If the events or the label cannot be, or the writer is closed.
+            If the events, the label, the group or the part cannot be, or the writer is closed.
         """  # noqa: DOC501
         events = self._open_events()
         when, where = self._checked(times, units)
+        label = operator.index(label)
         if not 0 <= label < len(self.info.class_names):
             self._refuse(f"label must be in 0 .. {len(self.info.class_names) - 1}", f"label={label}")
+        if split is not None and not (isinstance(split, str) and split and split.isprintable()):
+            self._refuse("split must be a name", f"split={split!r}")
+        if group is not None:
+            group = operator.index(group)
+            if not -(1 << 63) <= group < 1 << 63:
+                self._refuse("group must be a number of 64 bits", f"group={group}")
         for name, value in (("groups", group), ("splits", split)):
             kept = self._rows[name]
             if kept and (kept[0] is None) != (value is None):

@@ -12,7 +12,7 @@ from clicks import Clicks, all_same, same
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snntrace.datasets import batches, bin_batch
+from snntrace.datasets import SaccadeDigits, batches, bin_batch
 
 DT = 4 * u.ms
 VARIANTS = [
@@ -340,3 +340,16 @@ def test_memory_does_not_grow_with_the_number_of_batches():
     # One in use, three ahead, and two at work; sixty would be more than half a gigabyte.
     assert batch == pytest.approx(9.5, abs=0.1)
     assert after - before < 8 * batch
+
+
+def test_an_epoch_that_is_set_begins_at_its_first_batch_and_is_kept():
+    loader = batches(SaccadeDigits(), range(40), np.int64(8), 4 * u.ms, n_steps=9, seed=np.int64(3))
+    loader.next_epoch = 5
+    state = json.loads(json.dumps(loader.state()))
+    assert (state["epoch"], state["batch"]) == (5, 0)
+    again = batches(SaccadeDigits(), range(40), 8, 4 * u.ms, n_steps=9, seed=3)
+    again.restore(state)
+    assert [b.indices.tolist() for b in again] == [b.indices.tolist() for b in loader.epoch(5)]
+    again.restore(state | {"batch": 3})
+    again.next_epoch = 7
+    assert [b.indices.tolist() for b in again] == [b.indices.tolist() for b in loader.epoch(7)]

@@ -149,6 +149,7 @@ def test_a_name_that_looks_like_a_number_is_a_name(folder):
     with pytest.raises(ValueError, match=r"a group must be one of 1, 2, 7, got held_out=\['x', '0'\]"):
         by_group(data, ["x", "1", "0"])
     assert by_group([4, 5, 5], ["4"])[1].tolist() == [0]
+    assert by_group([1, 2, 12, 12], "12")[1].tolist() == [2, 3]
 
 
 def test_groups_without_names_are_named_by_number_alone(folder):

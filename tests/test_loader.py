@@ -226,6 +226,11 @@ def test_a_mask_is_not_taken_for_numbers_of_recordings(wrong):
             use()
 
 
+def test_recordings_of_several_buckets_are_not_mixed():
+    with pytest.raises(ValueError, match="mixed must be of one bucket, got buckets=2 and a mix"):
+        batches(Clicks(), range(20), 4, DT, buckets=2, mix=lambda one, other, rng: (one, 0.5))
+
+
 def test_a_step_without_a_unit_is_refused():
     with pytest.raises(TypeError, match="dt must be a time with a unit"):
         batches(Clicks(), [0], 1, 0.004)

@@ -553,6 +553,37 @@ def test_more_classes_than_the_layout_of_shd_has_are_not_exported(tmp_path):
         export_shd(SpikeStore(tmp_path / "a"), tmp_path / "b.h5")
 
 
+def test_numbers_of_numpy_are_numbers_and_a_path_in_other_letters_is_kept(tmp_path):
+    info = StoreInfo(np.int64(5), ("a",), (np.int32(4), 1), source="caf\udce9.h5")
+    with StoreWriter(tmp_path / "a", info) as writer:
+        writer.append([0.5], [1], np.int8(0), group=np.int64(7))
+    store = SpikeStore(tmp_path / "a")
+    assert (store.n_units, store.info.sensor, store.groups.tolist()) == (5, (4, 1), [7])
+    assert store.info.source == r"caf\udce9.h5"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"split": 1}, ValueError, "split must be a name, got split=1"),
+        ({"split": ""}, ValueError, "split must be a name, got split=''"),
+        ({"group": "alice"}, TypeError, "integer"),
+        ({"group": 1.5}, TypeError, "integer"),
+        ({"group": 1 << 70}, ValueError, "group must be a number of 64 bits"),
+        ({"label": 0.7}, TypeError, "integer"),
+    ],
+)
+def test_what_a_recording_cannot_be_is_refused_when_it_is_added(tmp_path, options, error, message):
+    with StoreWriter(tmp_path / "a", INFO) as writer:
+        with pytest.raises(error, match=message):
+            writer.append([0.5], [1], **{"label": 0} | options)
+        writer.append([0.5], [1], 0)
+    assert len(SpikeStore(tmp_path / "a")) == 1
+    for wrong in ({"source": None}, {"n_units": 5.7}):
+        with pytest.raises(TypeError, match=r"must be a text|integer"):
+            StoreInfo(**{"n_units": 3, "class_names": ("a",)} | wrong)
+
+
 def test_a_closed_store_says_so(path):
     store = SpikeStore(path)
     store.close()
